@@ -1,0 +1,131 @@
+/**
+ * The tape: operators record their forward dispatches into a program and, where a gradient is wanted, how to go back.
+ *
+ * Conventions, once for all operators:
+ * - A backward step multiplies by the gradient that reaches it. Scalars (losses) have gradients of shape [1], so a loss
+ *   weight or a loss scale is data that flows in through the seed.
+ * - The gradient of a weight is written straight to `weight.gradient`; a second use of the same weight adds to it.
+ * - The gradient of an intermediate is a fresh intermediate. An operator that can add a sum so far in the same pass says
+ *   so (`fuse`); otherwise the tape adds.
+ */
+
+import { GpuError } from '../errors.js';
+import type { Program } from '../gpu/program.js';
+import type { Tensor } from '../gpu/tensor.js';
+import * as addInPlace from '../../kernels/add_in_place.js';
+
+interface TapeEntry {
+  readonly scope: string;
+  readonly outputs: readonly Tensor[];
+  /** Receives one gradient per output, undefined where nothing flowed back. */
+  readonly backward: (gradients: readonly (Tensor | undefined)[]) => void;
+}
+
+/** A view shares its base's gradient when it covers the same elements. */
+function gradientKey(tensor: Tensor): string {
+  return `${tensor.base.id} ${tensor.baseOffsetBytes} ${tensor.elements}`;
+}
+
+export class Graph {
+  private readonly tape: TapeEntry[] = [];
+  private readonly gradients = new Map<string, Tensor>();
+  private recording = true;
+
+  constructor(readonly program: Program) {}
+
+  /** Records without remembering how to go back: the teacher, evaluation. */
+  withoutGradient<T>(body: () => T): T {
+    const before = this.recording;
+    this.recording = false;
+    try {
+      return body();
+    } finally {
+      this.recording = before;
+    }
+  }
+
+  /** Whether an operator over these inputs must save what its backward needs. */
+  needsGradient(...inputs: (Tensor | undefined)[]): boolean {
+    return this.recording && inputs.some((t) => t?.requiresGrad === true);
+  }
+
+  /** Called by an operator for which `needsGradient` held. Marks the outputs as followed. */
+  onBackward(outputs: readonly Tensor[], backward: TapeEntry['backward']): void {
+    for (const output of outputs) output.requiresGrad = true;
+    this.tape.push({ scope: this.program.scopePath, outputs, backward });
+  }
+
+  /**
+   * Adds one contribution to the gradient of `x`.
+   * @param write records the dispatch that fills `into`; with `fuse`, it also adds `sum` when one is given
+   */
+  contribute(
+    x: Tensor,
+    write: (into: Tensor, sum: Tensor | undefined) => void,
+    options: { fuse?: boolean } = {},
+  ): void {
+    if (!x.requiresGrad) return;
+    const key = gradientKey(x);
+    const sum = this.gradients.get(key);
+    const fresh = (): Tensor => this.program.intermediate(`d_${x.name.split('.').pop()}`, x.shape);
+    if (sum === undefined) {
+      const into = x.gradient ?? fresh();
+      write(into, undefined);
+      this.gradients.set(key, into);
+    } else if (options.fuse && !x.gradient) {
+      const into = fresh();
+      write(into, sum);
+      this.gradients.set(key, into);
+    } else {
+      const part = fresh();
+      write(part, undefined);
+      const [target, value] = x.gradient ? [sum, part] : [part, sum];
+      this.program.dispatch(addInPlace.plan({ elements: x.elements }), [target, value]);
+      this.gradients.set(key, target);
+    }
+  }
+
+  /** Lets the gradient of a result flow on to `x` unchanged, without a copy where it is the first contribution. */
+  passThrough(x: Tensor, gradient: Tensor): void {
+    if (!x.requiresGrad) return;
+    const key = gradientKey(x);
+    const sum = this.gradients.get(key);
+    if (sum === undefined && !x.gradient) {
+      this.gradients.set(key, gradient);
+      return;
+    }
+    if (sum === undefined) throw new GpuError(`${x.name} is a weight: its gradient must be written, not passed through`);
+    if (x.gradient) {
+      this.program.dispatch(addInPlace.plan({ elements: x.elements }), [sum, gradient]);
+    } else {
+      // `sum` belongs to x alone here: contribute() made it, or an earlier pass-through left it complete.
+      this.program.dispatch(addInPlace.plan({ elements: x.elements }), [gradient, sum]);
+      this.gradients.set(key, gradient);
+    }
+  }
+
+  /** The gradient of `x` after `backward()`, if any reached it. */
+  gradientOf(x: Tensor): Tensor | undefined {
+    return this.gradients.get(gradientKey(x));
+  }
+
+  /**
+   * Walks the tape from the last operator to the first.
+   * @param seeds pairs of a tensor and its upstream gradient, of the same shape
+   */
+  backward(seeds: readonly (readonly [Tensor, Tensor])[]): void {
+    for (const [tensor, seed] of seeds) {
+      if (seed.elements !== tensor.elements) {
+        throw new GpuError(`the seed of ${tensor.name} [${tensor.shape}] has the shape [${seed.shape}]`);
+      }
+      this.gradients.set(gradientKey(tensor), seed);
+    }
+    for (let i = this.tape.length - 1; i >= 0; i--) {
+      const { outputs, backward, scope } = this.tape[i];
+      const gradients = outputs.map((output) => this.gradients.get(gradientKey(output)));
+      if (gradients.every((gradient) => gradient === undefined)) continue;
+      this.program.scope(scope ? `${scope}.backward` : 'backward', () => backward(gradients));
+    }
+    this.tape.length = 0;
+  }
+}

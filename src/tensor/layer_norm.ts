@@ -1,0 +1,66 @@
+/** Layer-norm with its gradients (spec §1.3). */
+
+import * as layerNormKernel from '../../kernels/layer_norm.js';
+import * as backwardKernel from '../../kernels/layer_norm_backward.js';
+import * as weightKernel from '../../kernels/layer_norm_backward_weight.js';
+import * as sumPartials from '../../kernels/sum_partials.js';
+import type { Tensor } from '../gpu/tensor.js';
+import type { Graph } from './graph.js';
+import type { RowSubset } from './rows.js';
+
+/** The eps of every layer-norm in the DINOv2 backbone. */
+export const LAYER_NORM_EPSILON = 1e-6;
+
+/**
+ * @param x [N, D]
+ * @param weight [D]
+ * @param bias [D]
+ * @param subset where given, only these rows of x are normalised, read through the index
+ * @returns [N or kept, D]
+ */
+export function layerNorm(graph: Graph, x: Tensor, weight: Tensor, bias: Tensor, subset?: RowSubset): Tensor {
+  const { program } = graph;
+  const columns = x.columns;
+  const rows = subset ? subset.index.elements : x.rows;
+  const gather = subset !== undefined;
+  const y = program.intermediate('layer_norm', [rows, columns]);
+  const statistics = program.intermediate('layer_norm_statistics', [rows, 2]);
+  program.dispatch(layerNormKernel.plan({ rows, columns, epsilon: LAYER_NORM_EPSILON, gather }), [
+    x,
+    weight,
+    bias,
+    subset?.index ?? x,
+    y,
+    statistics,
+  ]);
+  if (!graph.needsGradient(x, weight, bias)) return y;
+
+  graph.onBackward([y], ([dy]) => {
+    if (!dy) return;
+    if (weight.requiresGrad || bias.requiresGrad) {
+      const { parts, rowsPerPart } = sumPartials.splitRows(rows, columns);
+      const partial = program.intermediate('layer_norm_partial', [2, parts, columns]);
+      program.dispatch(weightKernel.plan({ rows, columns, parts, rowsPerPart, gather }), [
+        x,
+        statistics,
+        subset?.index ?? x,
+        dy,
+        partial,
+      ]);
+      [weight, bias].forEach((parameter, i) => {
+        graph.contribute(parameter, (into) => {
+          program.dispatch(sumPartials.plan({ parts, elements: columns, from: i * parts * columns }), [partial, into]);
+        });
+      });
+    }
+    graph.contribute(
+      x,
+      (into, sum) => {
+        const plan = backwardKernel.plan({ rows: x.rows, columns, gather, add: sum !== undefined });
+        program.dispatch(plan, [x, weight, statistics, subset?.inverse ?? x, dy, sum ?? dy, into]);
+      },
+      { fuse: true },
+    );
+  });
+  return y;
+}

@@ -1,0 +1,191 @@
+/** One GPU for a test file, comparison against oracles, and the checks that every operator must pass. */
+
+import type { Test } from 'tape';
+import { Program } from '../src/gpu/program.js';
+import type { Gpu } from '../src/gpu/device.js';
+import type { Tensor } from '../src/gpu/tensor.js';
+import { openGpu } from '../src/node.js';
+import { Graph } from '../src/tensor/graph.js';
+
+let shared: Promise<Gpu> | undefined;
+
+/** The adapter under test, opened once per process; `WEBDINO_ADAPTER` chooses it. */
+export function testGpu(): Promise<Gpu> {
+  shared ??= openGpu();
+  return shared;
+}
+
+/** Deterministic numbers in [-1, 1). */
+export function noise(count: number, seed: number): Float32Array {
+  let state = (seed * 2654435761 + 12345) >>> 0;
+  return Float32Array.from({ length: count }, () => {
+    state = (Math.imul(state ^ (state >>> 15), 0x2c1b3c6d) + 0x9e3779b9) >>> 0;
+    let h = state;
+    h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+    h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+    return ((h ^ (h >>> 16)) >>> 8) / 2 ** 23 - 1;
+  });
+}
+
+export interface Tolerance {
+  readonly absolute?: number;
+  readonly relative?: number;
+}
+
+/** |actual - expected| <= absolute + relative * max|expected|; on failure names the worst element. */
+export function allClose(
+  t: Test,
+  actual: ArrayLike<number>,
+  expected: ArrayLike<number>,
+  message: string,
+  { absolute = 1e-5, relative = 1e-5 }: Tolerance = {},
+): void {
+  if (actual.length !== expected.length) {
+    t.fail(`${message}: ${actual.length} values, expected ${expected.length}`);
+    return;
+  }
+  let largest = 0;
+  let worst = 0;
+  let worstError = -1;
+  for (let i = 0; i < expected.length; i++) {
+    largest = Math.max(largest, Math.abs(expected[i]));
+    const difference = Math.abs(actual[i] - expected[i]);
+    const error = Number.isNaN(difference) ? Number.POSITIVE_INFINITY : difference;
+    if (error > worstError) {
+      worstError = error;
+      worst = i;
+    }
+  }
+  const bound = absolute + relative * largest;
+  t.ok(
+    worstError <= bound,
+    `${message} (error ${worstError.toExponential(1)}, bound ${bound.toExponential(1)}${
+      worstError <= bound ? '' : `, at ${worst}: ${actual[worst]} instead of ${expected[worst]}`
+    })`,
+  );
+}
+
+export function sameBits(t: Test, a: ArrayBufferView, b: ArrayBufferView, message: string): void {
+  const x = Buffer.from(a.buffer, a.byteOffset, a.byteLength);
+  const y = Buffer.from(b.buffer, b.byteOffset, b.byteLength);
+  t.ok(x.equals(y), message);
+}
+
+export interface OperatorInput {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+  /** Without this, an input's gradient is checked. */
+  readonly constant?: boolean;
+}
+
+export interface OperatorCase {
+  readonly name: string;
+  readonly inputs: Readonly<Record<string, OperatorInput>>;
+  /** Records the operator; the tensors are inputs of the program. */
+  readonly build: (graph: Graph, inputs: Readonly<Record<string, Tensor>>) => Tensor;
+  /** The same in float64. */
+  readonly oracle: (inputs: Readonly<Record<string, Float64Array>>) => ArrayLike<number>;
+  readonly forward?: Tolerance;
+  readonly gradient?: Tolerance;
+  /** Step of the central differences, for oracles with kinks or large third derivatives. */
+  readonly step?: number;
+}
+
+/**
+ * Checks one operator: its result against the oracle; each input's gradient, with a random upstream gradient and with a
+ * gradient that reached the input by another way (the middle of a graph), against central differences of the oracle;
+ * nothing written past a tensor's end, nothing read that nobody wrote; and the same bits on a second run.
+ */
+export async function checkOperator(t: Test, operator: OperatorCase): Promise<void> {
+  const gpu = await testGpu();
+  const { name } = operator;
+  const exact = Object.fromEntries(
+    Object.entries(operator.inputs).map(([key, input]) => [key, Float64Array.from(input.data)]),
+  );
+  const expected = Float64Array.from(operator.oracle(exact));
+  const seed = noise(expected.length, 977);
+  const followed = Object.keys(operator.inputs).filter((key) => !operator.inputs[key].constant);
+
+  for (const middle of [false, true]) {
+    const program = new Program(gpu, name);
+    const graph = new Graph(program);
+    const tensors: Record<string, Tensor> = {};
+    for (const [key, input] of Object.entries(operator.inputs)) {
+      tensors[key] = program.input(key, input.shape);
+      tensors[key].requiresGrad = !input.constant;
+      program.write(tensors[key], input.data);
+    }
+    const output = program.keep(operator.build(graph, tensors));
+    const seedTensor = program.constant('seed', output.shape, seed);
+    const extra = middle ? followed.map((key, i) => noise(operator.inputs[key].data.length, 31 + i)) : [];
+    graph.backward([
+      [output, seedTensor],
+      ...extra.map((data, i): [Tensor, Tensor] => {
+        const key = followed[i];
+        // Written by a kernel-visible copy, since the tape may add into it.
+        const other = program.input(`other ${key}`, operator.inputs[key].shape);
+        program.write(other, data);
+        return [tensors[key], other];
+      }),
+    ]);
+    const gradients = followed.map((key) => {
+      const gradient = graph.gradientOf(tensors[key]);
+      if (!gradient) throw new Error(`${name}: no gradient reached ${key}`);
+      return gradient.kind === 'intermediate' ? program.keep(gradient) : gradient;
+    });
+    await program.compile({ guard: true });
+    const rewrite = (): void => extra.forEach((data, i) => program.write(`other ${followed[i]}`, data));
+    rewrite();
+    program.run();
+    const [first, ...firstGradients] = await program.readAll([output, ...gradients]);
+    rewrite();
+    program.run();
+    const [second, ...secondGradients] = await program.readAll([output, ...gradients]);
+    const where = middle ? `${name}, mid-graph` : name;
+    if (!middle) allClose(t, first, expected, `${name}: forward`, operator.forward);
+    sameBits(t, first, second, `${where}: forward has the same bits twice`);
+    t.deepEqual(await program.checkGuards(), [], `${where}: nothing written past a tensor`);
+    followed.forEach((key, k) => {
+      sameBits(t, firstGradients[k], secondGradients[k], `${where}: gradient of ${key} has the same bits twice`);
+      const { at, values } = differences(operator, exact, key, seed);
+      const plus = extra[k];
+      allClose(
+        t,
+        at.map((i) => firstGradients[k][i]),
+        values.map((value, j) => value + (plus ? plus[at[j]] : 0)),
+        `${where}: gradient of ${key}`,
+        operator.gradient ?? { absolute: 1e-4, relative: 1e-4 },
+      );
+    });
+    program.dispose();
+  }
+}
+
+/** Central differences of sum(seed * oracle) at up to 48 elements of one input. */
+function differences(
+  operator: OperatorCase,
+  exact: Record<string, Float64Array>,
+  key: string,
+  seed: Float32Array,
+): { at: number[]; values: number[] } {
+  const data = exact[key];
+  const count = Math.min(data.length, 48);
+  const at = Array.from({ length: count }, (_, j) => Math.floor((j * data.length) / count + ((j * 7) % 3)) % data.length);
+  const h = operator.step ?? 1e-5;
+  const value = (): number => {
+    const result = operator.oracle(exact);
+    let sum = 0;
+    for (let i = 0; i < seed.length; i++) sum += seed[i] * result[i];
+    return sum;
+  };
+  const values = at.map((i) => {
+    const before = data[i];
+    data[i] = before + h;
+    const plus = value();
+    data[i] = before - h;
+    const minus = value();
+    data[i] = before;
+    return (plus - minus) / (2 * h);
+  });
+  return { at, values };
+}

@@ -1,0 +1,33 @@
+// Row work: ROWS rows a workgroup, LANES invocations a row; LANES is a power of two and ROWS * LANES is 64.
+// The sums go down a binary tree of fixed shape, so they have the same bits on every run.
+const ROWS: u32 = 64u / LANES;
+var<workgroup> row_scratch: array<f32, 64>;
+
+// Every invocation of the workgroup must call these (they hold barriers); each lane gets its row's result.
+fn row_sum(index: u32, value: f32) -> f32 {
+  row_scratch[index] = value;
+  for (var step: u32 = LANES / 2u; step > 0u; step /= 2u) {
+    workgroupBarrier();
+    if (index % LANES < step) {
+      row_scratch[index] += row_scratch[index + step];
+    }
+  }
+  workgroupBarrier();
+  let result = row_scratch[index - index % LANES];
+  workgroupBarrier();
+  return result;
+}
+
+fn row_max(index: u32, value: f32) -> f32 {
+  row_scratch[index] = value;
+  for (var step: u32 = LANES / 2u; step > 0u; step /= 2u) {
+    workgroupBarrier();
+    if (index % LANES < step) {
+      row_scratch[index] = max(row_scratch[index], row_scratch[index + step]);
+    }
+  }
+  workgroupBarrier();
+  let result = row_scratch[index - index % LANES];
+  workgroupBarrier();
+  return result;
+}
