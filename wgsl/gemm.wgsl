@@ -1,0 +1,113 @@
+// out[M, N] = op(a) op(b), then the epilogue. LAYOUT: NN a[M,K] b[K,N]; NT a[M,K] b[N,K]; TN a[K,M] b[K,N]. Any sizes.
+// A workgroup owns a 64 x 64 tile, an invocation 4 x 4 of it; tiles of 16 k are staged in workgroup memory (8 KiB).
+// Workgroup z owns part z of K (split-K): it writes its own M x N partial, which sum_partials adds in order.
+// FLOPs: 2 M N K. Bytes: 4 (M K + K N + M N).
+@group(0) @binding(0) var<storage, read> a: array<f32>;
+@group(0) @binding(1) var<storage, read> b: array<f32>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read> extra: array<f32>;
+@group(0) @binding(4) var<storage, read> gamma: array<f32>;
+@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+// include lib/gemm_epilogue.wgsl
+
+const NN = 0;
+const NT = 1;
+const TN = 2;
+// Tiles as [16 k][64 rows or columns], four neighbours to a vector.
+var<workgroup> tile_a: array<vec4<f32>, 256>;
+var<workgroup> tile_b: array<vec4<f32>, 256>;
+
+fn load_a(m: u32, k: u32, end: u32) -> f32 {
+  if (m >= M || k >= end) {
+    return 0.0;
+  }
+  if (LAYOUT == TN) {
+    return a[k * M + m];
+  }
+  return a[m * K + k];
+}
+
+fn load_b(n: u32, k: u32, end: u32) -> f32 {
+  if (n >= N || k >= end) {
+    return 0.0;
+  }
+  if (LAYOUT == NT) {
+    return b[n * K + k];
+  }
+  return b[k * N + n];
+}
+
+fn store(part: u32, m: u32, n: u32, value: vec4<f32>) {
+  if (m < M) {
+    for (var j = 0u; j < 4u; j++) {
+      if (n + j < N) {
+        finish(part, m, n + j, value[j]);
+      }
+    }
+  }
+}
+
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+  let m0 = group.y * 64u;
+  let n0 = group.x * 64u;
+  let first = group.z * K_PER_PART;
+  let end = min(first + K_PER_PART, K);
+  let tm = index / 16u;
+  let tn = index % 16u;
+  // Neighbouring invocations stage neighbouring addresses, which depends on what is contiguous.
+  var row_a = index / 4u;
+  var k_a = index % 4u * 4u;
+  if (LAYOUT == TN) {
+    row_a = index % 16u * 4u;
+    k_a = index / 16u;
+  }
+  var row_b = index % 16u * 4u;
+  var k_b = index / 16u;
+  if (LAYOUT == NT) {
+    row_b = index / 4u;
+    k_b = index % 4u * 4u;
+  }
+  var acc0 = vec4<f32>();
+  var acc1 = vec4<f32>();
+  var acc2 = vec4<f32>();
+  var acc3 = vec4<f32>();
+  for (var k0 = first; k0 < end; k0 += 16u) {
+    if (LAYOUT == TN) {
+      let k = k0 + k_a;
+      let m = m0 + row_a;
+      tile_a[k_a * 16u + row_a / 4u] =
+        vec4<f32>(load_a(m, k, end), load_a(m + 1u, k, end), load_a(m + 2u, k, end), load_a(m + 3u, k, end));
+    } else {
+      for (var i = 0u; i < 4u; i++) {
+        tile_a[(k_a + i) * 16u + row_a / 4u][row_a % 4u] = load_a(m0 + row_a, k0 + k_a + i, end);
+      }
+    }
+    if (LAYOUT == NT) {
+      for (var i = 0u; i < 4u; i++) {
+        tile_b[(k_b + i) * 16u + row_b / 4u][row_b % 4u] = load_b(n0 + row_b, k0 + k_b + i, end);
+      }
+    } else {
+      let k = k0 + k_b;
+      let n = n0 + row_b;
+      tile_b[k_b * 16u + row_b / 4u] =
+        vec4<f32>(load_b(n, k, end), load_b(n + 1u, k, end), load_b(n + 2u, k, end), load_b(n + 3u, k, end));
+    }
+    workgroupBarrier();
+    for (var k = 0u; k < 16u; k++) {
+      let va = tile_a[k * 16u + tm];
+      let vb = tile_b[k * 16u + tn];
+      acc0 += va.x * vb;
+      acc1 += va.y * vb;
+      acc2 += va.z * vb;
+      acc3 += va.w * vb;
+    }
+    workgroupBarrier();
+  }
+  let m = m0 + tm * 4u;
+  let n = n0 + tn * 4u;
+  store(group.z, m, n, acc0);
+  store(group.z, m + 1u, n, acc1);
+  store(group.z, m + 2u, n, acc2);
+  store(group.z, m + 3u, n, acc3);
+}
