@@ -1,4 +1,4 @@
-// One AdamW step over a flat buffer of parameters, gradients clipped by their sub-module's coefficient (lib/adamw.wgsl).
+// One AdamW step over a flat buffer of parameters, gradients clipped by sub-module (lib/adamw.wgsl).
 // A workgroup owns one of COUNT chunks. FLOPs: 16 an element. Bytes: 28 an element.
 // include lib/adamw.wgsl
 

@@ -1,68 +1,91 @@
-// out[r] = sum over the rows j of r's sequence of softmax_j(q[r] . k[j] * SCALE) v[j], head by head, without a score matrix:
-// online softmax over blocks of KEYS rows. A row of qkv [T, 3 HEADS HEAD_DIM] holds all q heads, all k heads, all v heads.
-// Saves lse [HEADS, T], the log of each row's sum of exponentials, for the backward pass. out is [T, HEADS HEAD_DIM].
-// A workgroup owns one head of ROWS query rows of one sequence, an invocation one row: q and its sum stay in registers,
-// and all invocations read the same k and v at once, so these come through the cache as one load.
+// out[r] = sum over rows j of r's sequence of softmax_j(SCALE q[r] . k[j]) v[j], head by head, without a score matrix: online
+// softmax over tiles of 4 MET keys. Layout and division of work: lib/attention.wgsl, own rows = queries, met rows = keys.
+// Saves lse [HEADS, T], the log of each row's sum of exponentials, for the backward pass.
 // FLOPs: 4 HEAD_DIM HEADS sum(length^2). Bytes: 4 T (4 HEADS HEAD_DIM + HEADS).
-// include lib/attention.wgsl
 @group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read> tiles: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> lse: array<f32>;
+// include lib/attention.wgsl
+const LOWEST: f32 = -3.0e38;
 
-@compute @workgroup_size(ROWS)
+// Scores of a key tile, [head][key][own]: a vec4 holds one key's scores with the four rows of an invocation.
+var<workgroup> scores: array<vec4<f32>, UNITS * OWN * MET * 4>;
+// The largest scores of an invocation, row by row, [head][met][own].
+var<workgroup> peaks: array<vec4<f32>, UNITS * OWN * MET>;
+
+@compute @workgroup_size(UNITS * OWN * MET)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
-  let unit = group.y * groups.x + group.x;
-  if (unit >= TILES * HEADS) {
+  let index = group.y * groups.x + group.x;
+  if (index >= arrayLength(&tiles) * HEAD_GROUPS) {
     return;
   }
-  let head = unit % HEADS;
-  let tile = tiles[unit / HEADS];
-  // Spare invocations repeat the last row and write nothing: control flow stays uniform.
-  let row = min(tile.z + lane, tile.w - 1u);
-
-  var q: array<vec4<f32>, QUADS>;
-  var sum: array<vec4<f32>, QUADS>;
-  for (var d = 0u; d < QUADS; d++) {
-    q[d] = qkv[q_at(row, head) + d] * SCALE;
-    sum[d] = vec4<f32>(0.0);
+  let tile = tiles[index / HEAD_GROUPS];
+  let at = place_of(index, lane);
+  var q: array<u32, 4>;
+  for (var i = 0u; i < 4u; i++) {
+    q[i] = q_at(min(tile.z + at.own + i * OWN, tile.w - 1u), at.head);
   }
-  var largest = LOWEST;
-  var total = 0.0;
-  for (var block = tile.x; block < tile.y; block += KEYS) {
-    var score: array<f32, KEYS>;
-    for (var j = 0u; j < KEYS; j++) {
-      let k = k_at(min(block + j, tile.y - 1u), head);
-      var products = vec4<f32>(0.0);
-      for (var d = 0u; d < QUADS; d++) {
-        products += q[d] * qkv[k + d];
-      }
-      score[j] = select(LOWEST, products.x + products.y + products.z + products.w, block + j < tile.y);
+  var sum: array<array<vec4<f32>, 4>, SHARE>;
+  var largest = vec4<f32>(LOWEST);
+  var total = vec4<f32>(0.0);
+
+  for (var first = tile.x; first < tile.y; first += 4u * MET) {
+    var k: array<u32, 4>;
+    for (var j = 0u; j < 4u; j++) {
+      k[j] = k_at(min(first + at.met + j * MET, tile.y - 1u), at.head);
     }
+    var score = products(q, k);
+    var peak = vec4<f32>(LOWEST);
+    for (var j = 0u; j < 4u; j++) {
+      score[j] = select(vec4<f32>(LOWEST), score[j] * SCALE, first + at.met + j * MET < tile.y);
+      peak = max(peak, score[j]);
+    }
+    workgroupBarrier();
+    for (var j = 0u; j < 4u; j++) {
+      scores[4u * at.base + (at.met + j * MET) * OWN + at.own] = score[j];
+    }
+    peaks[at.base + at.met * OWN + at.own] = peak;
+    workgroupBarrier();
+
     var next = largest;
-    for (var j = 0u; j < KEYS; j++) {
-      next = max(next, score[j]);
+    for (var met = 0u; met < MET; met++) {
+      next = max(next, peaks[at.base + met * OWN + at.own]);
     }
     let decay = exp(largest - next);
     largest = next;
     total *= decay;
-    for (var d = 0u; d < QUADS; d++) {
-      sum[d] *= decay;
+    for (var c = 0u; c < SHARE; c++) {
+      for (var i = 0u; i < 4u; i++) {
+        sum[c][i] *= decay[i];
+      }
     }
-    for (var j = 0u; j < KEYS; j++) {
-      let p = exp(score[j] - next);
+    let end = min(first + 4u * MET, tile.y);
+    for (var key = first; key < end; key++) {
+      let p = exp(scores[4u * at.base + (key - first) * OWN + at.own] - largest);
       total += p;
-      let v = v_at(min(block + j, tile.y - 1u), head);
-      for (var d = 0u; d < QUADS; d++) {
-        sum[d] += p * qkv[v + d];
+      let v = v_at(key, at.head);
+      for (var c = 0u; c < SHARE; c++) {
+        let value = qkv[v + min(at.met + c * MET, QUADS - 1u)];
+        for (var i = 0u; i < 4u; i++) {
+          sum[c][i] += p[i] * value;
+        }
       }
     }
   }
-  if (tile.z + lane < tile.w) {
-    for (var d = 0u; d < QUADS; d++) {
-      out[out_at(row, head) + d] = sum[d] / total;
+  let rows = arrayLength(&lse) / HEADS;
+  for (var i = 0u; i < 4u; i++) {
+    let row = tile.z + at.own + i * OWN;
+    if (at.live && row < tile.w) {
+      for (var c = 0u; c < SHARE; c++) {
+        if (at.met + c * MET < QUADS) {
+          out[out_at(row, at.head) + at.met + c * MET] = sum[c][i] / total[i];
+        }
+      }
+      if (at.met == 0u) {
+        lse[at.head * rows + row] = largest[i] + log(total[i]);
+      }
     }
-    lse[head * T + row] = largest + log(total);
   }
 }

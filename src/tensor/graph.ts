@@ -13,6 +13,7 @@ import { GpuError } from '../errors.js';
 import type { Program } from '../gpu/program.js';
 import type { Tensor } from '../gpu/tensor.js';
 import * as addInPlace from '../../kernels/add_in_place.js';
+import * as copyRows from '../../kernels/copy_rows.js';
 
 interface TapeEntry {
   readonly scope: string;
@@ -97,11 +98,19 @@ export class Graph {
     if (sum === undefined) throw new GpuError(`${x.name} is a weight: its gradient must be written, not passed through`);
     if (x.gradient) {
       this.program.dispatch(addInPlace.plan({ elements: x.elements }), [sum, gradient]);
-    } else {
-      // `sum` belongs to x alone here: contribute() made it, or an earlier pass-through left it complete.
-      this.program.dispatch(addInPlace.plan({ elements: x.elements }), [gradient, sum]);
-      this.gradients.set(key, gradient);
+      return;
     }
+    // Of an intermediate nobody needs the old value any more; a persistent one (a seed) must keep it for the next run.
+    const target = gradient.kind === 'intermediate' ? gradient : this.copyOf(sum, x);
+    this.program.dispatch(addInPlace.plan({ elements: x.elements }), [target, target === gradient ? sum : gradient]);
+    this.gradients.set(key, target);
+  }
+
+  private copyOf(source: Tensor, x: Tensor): Tensor {
+    const copy = this.program.intermediate(`d_${x.name.split('.').pop()}`, x.shape);
+    const plan = copyRows.plan({ rows: source.rows, columns: source.columns, from: 0, to: 0 });
+    this.program.dispatch(plan, [source, copy]);
+    return copy;
   }
 
   /** The gradient of `x` after `backward()`, if any reached it. */

@@ -4,9 +4,10 @@ import * as layerNormKernel from '../../kernels/layer_norm.js';
 import * as backwardKernel from '../../kernels/layer_norm_backward.js';
 import * as weightKernel from '../../kernels/layer_norm_backward_weight.js';
 import * as sumPartials from '../../kernels/sum_partials.js';
+import { GpuError } from '../errors.js';
 import type { Tensor } from '../gpu/tensor.js';
 import type { Graph } from './graph.js';
-import type { RowSubset } from './rows.js';
+import type { RowSelection } from './rows.js';
 
 /** The eps of every layer-norm in the DINOv2 backbone. */
 export const LAYER_NORM_EPSILON = 1e-6;
@@ -18,7 +19,7 @@ export const LAYER_NORM_EPSILON = 1e-6;
  * @param subset where given, only these rows of x are normalised, read through the index
  * @returns [N or kept, D]
  */
-export function layerNorm(graph: Graph, x: Tensor, weight: Tensor, bias: Tensor, subset?: RowSubset): Tensor {
+export function layerNorm(graph: Graph, x: Tensor, weight: Tensor, bias: Tensor, subset?: RowSelection): Tensor {
   const { program } = graph;
   const columns = x.columns;
   const rows = subset ? subset.index.elements : x.rows;
@@ -34,6 +35,7 @@ export function layerNorm(graph: Graph, x: Tensor, weight: Tensor, bias: Tensor,
     statistics,
   ]);
   if (!graph.needsGradient(x, weight, bias)) return y;
+  if (subset && !subset.inverse) throw new GpuError(`the rows ${subset.index.name} need their inverse to bring a gradient back`);
 
   graph.onBackward([y], ([dy]) => {
     if (!dy) return;

@@ -59,96 +59,94 @@ function checkShapes(x: Tensor, weight: Tensor, bias?: Tensor): void {
   }
 }
 
+export interface LinearLayer {
+  /** [N, K] */
+  readonly weight: Tensor;
+  /** [N] */
+  readonly bias?: Tensor;
+}
+
+/** Where a branch goes when no gradient is wanted: out = stream + gamma * branch, in the last gemm's epilogue. */
+export interface ResidualInto {
+  readonly stream: Tensor;
+  /** LayerScale [D]. */
+  readonly gamma: Tensor;
+}
+
+/**
+ * Linear layers with the exact GELU between them: a block's MLP (two layers, spec §1.3) or a head's (three, spec §2.1).
+ * A GELU rides in the epilogue of the gemm before it, and its derivative in the gemm that brings the gradient back.
+ *
+ * @param x [R, K]
+ * @param residual only without gradient: training keeps the branch, whose values LayerScale's gradient needs
+ * @returns [R, outputs of the last layer]
+ */
+export function mlp(graph: Graph, x: Tensor, layers: readonly LinearLayer[], residual?: ResidualInto): Tensor {
+  const { program } = graph;
+  const R = x.rows;
+  const follow = graph.needsGradient(x, ...layers.flatMap((layer) => [layer.weight, layer.bias]));
+  if (follow && residual) throw new GpuError('mlp: a residual in the epilogue has no gradient');
+  /** Input of each layer, and what its GELU was taken of. */
+  const inputs: Tensor[] = [x];
+  const preActivations: (Tensor | undefined)[] = [undefined];
+  let y = x;
+  layers.forEach(({ weight, bias }, l) => {
+    const input = inputs[l];
+    checkShapes(input, weight, bias);
+    const [N, K] = [weight.shape[0], input.columns];
+    if (l === layers.length - 1) {
+      y = program.intermediate('mlp', [R, N]);
+      dispatchGemm(
+        program,
+        { layout: 'NT', M: R, N, K, epilogue: residual ? 'residual' : 'none' },
+        { a: input, b: weight, bias, extra: residual?.stream, gamma: residual?.gamma, out: y },
+      );
+      return;
+    }
+    const offset = gemm.preActivationOffset(R, N);
+    const stored = program.intermediate('gelu', [follow ? offset + R * N : R * N]);
+    dispatchGemm(
+      program,
+      { layout: 'NT', M: R, N, K, epilogue: follow ? 'geluKeep' : 'gelu' },
+      { a: input, b: weight, bias, out: stored },
+    );
+    inputs.push(stored.slice(0, [R, N], 'gelu'));
+    preActivations.push(follow ? stored.slice(offset, [R, N], 'pre_activation') : undefined);
+  });
+  if (!follow) return y;
+
+  graph.onBackward([y], ([dy]) => {
+    let gradient = dy;
+    for (let l = layers.length - 1; gradient && l >= 0; l--) {
+      const { weight, bias } = layers[l];
+      const [N, K] = [weight.shape[0], inputs[l].columns];
+      const d = gradient;
+      contributeWeights(graph, inputs[l], weight, bias, d);
+      const extra = preActivations[l];
+      if (extra) {
+        gradient = program.intermediate('d_pre_activation', [R, K]);
+        dispatchGemm(
+          program,
+          { layout: 'NN', M: R, N: K, K: N, epilogue: 'geluBackward' },
+          { a: d, b: weight, extra, out: gradient },
+        );
+      } else {
+        graph.contribute(x, (into) => {
+          dispatchGemm(program, { layout: 'NN', M: R, N: K, K: N }, { a: d, b: weight, out: into });
+        });
+      }
+    }
+  });
+  return y;
+}
+
 /**
  * @param x [R, K]
  * @param weight [N, K]
  * @param bias [N]
+ * @param residual only without gradient
  * @returns [R, N]
  */
-export function linear(graph: Graph, x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
-  checkShapes(x, weight, bias);
-  const { program } = graph;
-  const [M, N, K] = [x.rows, weight.shape[0], x.columns];
-  const y = program.intermediate('linear', [M, N]);
-  dispatchGemm(program, { layout: 'NT', M, N, K }, { a: x, b: weight, bias, out: y });
-  if (!graph.needsGradient(x, weight, bias)) return y;
-  graph.onBackward([y], ([dy]) => {
-    if (!dy) return;
-    contributeWeights(graph, x, weight, bias, dy);
-    graph.contribute(x, (into) => {
-      dispatchGemm(program, { layout: 'NN', M, N: K, K: N }, { a: dy, b: weight, out: into });
-    });
-  });
-  return y;
-}
-
-/**
- * The MLP of a block or a head's hidden layer: gelu(x W1ᵀ + b1) W2ᵀ + b2 with the exact GELU (spec §1.3).
- * The GELU rides in the first gemm's epilogue and its derivative in the gemm that brings the gradient back.
- *
- * @param x [R, K]
- * @param first weight [H, K] and bias [H]
- * @param second weight [N, H] and bias [N]
- * @returns [R, N]
- */
-export function geluMlp(
-  graph: Graph,
-  x: Tensor,
-  first: { weight: Tensor; bias?: Tensor },
-  second: { weight: Tensor; bias?: Tensor },
-): Tensor {
-  checkShapes(x, first.weight, first.bias);
-  const { program } = graph;
-  const [R, H, K, N] = [x.rows, first.weight.shape[0], x.columns, second.weight.shape[0]];
-  const parameters = [first.weight, first.bias, second.weight, second.bias];
-  const follow = graph.needsGradient(x, ...parameters);
-  const offset = gemm.preActivationOffset(R, H);
-  const stored = program.intermediate('gelu', [follow ? offset + R * H : R * H]);
-  const hidden = stored.slice(0, [R, H], 'gelu');
-  dispatchGemm(
-    program,
-    { layout: 'NT', M: R, N: H, K, epilogue: follow ? 'geluKeep' : 'gelu' },
-    { a: x, b: first.weight, bias: first.bias, out: stored },
-  );
-  checkShapes(hidden, second.weight, second.bias);
-  const y = program.intermediate('mlp', [R, N]);
-  dispatchGemm(program, { layout: 'NT', M: R, N, K: H }, { a: hidden, b: second.weight, bias: second.bias, out: y });
-  if (!follow) return y;
-  const preActivation = stored.slice(offset, [R, H], 'pre_activation');
-  graph.onBackward([y], ([dy]) => {
-    if (!dy) return;
-    contributeWeights(graph, hidden, second.weight, second.bias, dy);
-    const dPreActivation = program.intermediate('d_pre_activation', [R, H]);
-    dispatchGemm(
-      program,
-      { layout: 'NN', M: R, N: H, K: N, epilogue: 'geluBackward' },
-      { a: dy, b: second.weight, extra: preActivation, out: dPreActivation },
-    );
-    contributeWeights(graph, x, first.weight, first.bias, dPreActivation);
-    graph.contribute(x, (into) => {
-      dispatchGemm(program, { layout: 'NN', M: R, N: K, K: H }, { a: dPreActivation, b: first.weight, out: into });
-    });
-  });
-  return y;
-}
-
-/**
- * x Wᵀ + b, scaled and added to the residual stream in the gemm's epilogue: out = residual + gamma (x Wᵀ + b).
- * For passes without gradient (teacher, evaluation); training keeps the branch, whose values gamma's gradient needs.
- */
-export function linearResidual(
-  graph: Graph,
-  x: Tensor,
-  weight: Tensor,
-  bias: Tensor | undefined,
-  residual: Tensor,
-  gamma: Tensor,
-): Tensor {
-  checkShapes(x, weight, bias);
-  if (graph.needsGradient(x, weight, residual, gamma)) throw new GpuError('linearResidual has no gradient: use linear and scaledResidual');
-  const { program } = graph;
-  const out = program.intermediate('residual', residual.shape);
-  const params = { layout: 'NT', M: x.rows, N: weight.shape[0], K: x.columns, epilogue: 'residual' } as const;
-  dispatchGemm(program, params, { a: x, b: weight, bias, extra: residual, gamma, out });
-  return out;
+export function linear(graph: Graph, x: Tensor, weight: Tensor, bias?: Tensor, residual?: ResidualInto): Tensor {
+  return mlp(graph, x, [{ weight, bias }], residual);
 }

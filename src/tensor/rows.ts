@@ -15,3 +15,6 @@ export interface RowSubset {
   /** u32 [N]: the kept row made from each source row, or NO_ROW. */
   readonly inverse: Tensor;
 }
+
+/** Rows to read; the way back is needed only where a gradient is. */
+export type RowSelection = RowSubset | { readonly index: Tensor; readonly inverse?: undefined };

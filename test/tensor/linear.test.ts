@@ -2,7 +2,7 @@ import test from 'tape';
 import * as gemm from '../../kernels/gemm.js';
 import { BASELINE_CAPABILITIES } from '../../src/gpu/capabilities.js';
 import { Program } from '../../src/gpu/program.js';
-import { geluMlp, linear, linearResidual } from '../../src/tensor/linear.js';
+import { linear, mlp } from '../../src/tensor/linear.js';
 import { Graph } from '../../src/tensor/graph.js';
 import { allClose, checkOperator, noise, testGpu } from '../fixture.js';
 import * as oracle from '../oracle/linear.js';
@@ -51,7 +51,7 @@ for (const [R, K, H, N] of [
         w2: { shape: [N, H], data: noise(N * H, 4).map((v) => v / 4) },
         b2: { shape: [N], data: noise(N, 5) },
       },
-      build: (graph, { x, w1, b1, w2, b2 }) => geluMlp(graph, x, { weight: w1, bias: b1 }, { weight: w2, bias: b2 }),
+      build: (graph, { x, w1, b1, w2, b2 }) => mlp(graph, x, [{ weight: w1, bias: b1 }, { weight: w2, bias: b2 }]),
       oracle: ({ x, w1, b1, w2, b2 }) => oracle.linear(oracle.linear(x, w1, b1, K).map(oracle.gelu), w2, b2, H),
     });
   });
@@ -104,14 +104,10 @@ test('linear with residual and LayerScale in the epilogue', async (t) => {
   const [R, N, K] = [19, 20, 12];
   const data = { x: noise(R * K, 1), w: noise(N * K, 2), b: noise(N, 3), r: noise(R * N, 4), g: noise(N, 5) };
   const out = program.keep(
-    linearResidual(
-      graph,
-      program.constant('x', [R, K], data.x),
-      program.constant('w', [N, K], data.w),
-      program.constant('b', [N], data.b),
-      program.constant('r', [R, N], data.r),
-      program.constant('g', [N], data.g),
-    ),
+    linear(graph, program.constant('x', [R, K], data.x), program.constant('w', [N, K], data.w), program.constant('b', [N], data.b), {
+      stream: program.constant('r', [R, N], data.r),
+      gamma: program.constant('g', [N], data.g),
+    }),
   );
   await program.compile({ guard: true });
   program.run();

@@ -1,8 +1,28 @@
-// Addresses in packed attention tensors, in vec4s: qkv [T, 3, HEADS, HEAD_DIM], out [T, HEADS, HEAD_DIM].
-// A tile is (first row, end row) of a sequence and (first row, end row) of the at most ROWS rows a workgroup owns in it.
+// Division of work of the attention kernels over packed tensors qkv [T, 3, HEADS, HEAD_DIM] and out [T, HEADS, HEAD_DIM],
+// seen as vec4s (QUADS a head). A tile is four numbers: first and end row of a sequence, first and end of the at most 4 OWN
+// rows that a workgroup owns in it, for UNITS heads; it walks the sequence in tiles of 4 MET rows. A head has OWN x MET
+// invocations: (own, met) computes the 4 x 4 products of rows own + i OWN and met + j MET of the two tiles, then, of its own
+// four rows, SHARE of the QUADS columns of the result: met + c MET.
 const QUADS: u32 = HEAD_DIM / 4u;
 const WIDTH: u32 = HEADS * QUADS;
-const LOWEST: f32 = -3.0e38;
+const SHARE: u32 = (QUADS + MET - 1u) / MET;
+const HEAD_GROUPS: u32 = (HEADS + UNITS - 1u) / UNITS;
+
+struct Place {
+  head: u32,
+  own: u32,
+  met: u32,
+  // A spare invocation repeats the last head and writes nothing, so that all meet at every barrier.
+  live: bool,
+  // Where this head's part begins in a workgroup array with one element an invocation.
+  base: u32,
+}
+
+fn place_of(index: u32, lane: u32) -> Place {
+  let unit = lane / (OWN * MET);
+  let head = index % HEAD_GROUPS * UNITS + unit;
+  return Place(min(head, HEADS - 1u), lane / MET % OWN, lane % MET, head < HEADS, unit * (OWN * MET));
+}
 
 fn q_at(row: u32, head: u32) -> u32 {
   return row * (3u * WIDTH) + head * QUADS;
@@ -18,4 +38,20 @@ fn v_at(row: u32, head: u32) -> u32 {
 
 fn out_at(row: u32, head: u32) -> u32 {
   return row * WIDTH + head * QUADS;
+}
+
+// Products of four rows of qkv with four others: element j holds those of b[j] with a[0] to a[3].
+fn products(a: array<u32, 4>, b: array<u32, 4>) -> array<vec4<f32>, 4> {
+  var result: array<vec4<f32>, 4>;
+  for (var d = 0u; d < QUADS; d++) {
+    let a0 = qkv[a[0] + d];
+    let a1 = qkv[a[1] + d];
+    let a2 = qkv[a[2] + d];
+    let a3 = qkv[a[3] + d];
+    for (var j = 0u; j < 4u; j++) {
+      let other = qkv[b[j] + d];
+      result[j] += vec4<f32>(dot(a0, other), dot(a1, other), dot(a2, other), dot(a3, other));
+    }
+  }
+  return result;
 }

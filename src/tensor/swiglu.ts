@@ -1,0 +1,26 @@
+/** The activation of the SwiGLU feed-forward (spec §1.3). */
+
+import * as swigluKernel from '../../kernels/swiglu.js';
+import * as backwardKernel from '../../kernels/swiglu_backward.js';
+import type { Tensor } from '../gpu/tensor.js';
+import type { Graph } from './graph.js';
+
+/**
+ * silu(first half) * second half of every row.
+ * @param x [R, 2 H]
+ * @returns [R, H]
+ */
+export function swiglu(graph: Graph, x: Tensor): Tensor {
+  const { program } = graph;
+  const rows = x.rows;
+  const hidden = x.columns / 2;
+  const y = program.intermediate('swiglu', [rows, hidden]);
+  program.dispatch(swigluKernel.plan({ rows, hidden }), [x, y]);
+  if (graph.needsGradient(x)) {
+    graph.onBackward([y], ([dy]) => {
+      if (!dy) return;
+      graph.contribute(x, (into) => program.dispatch(backwardKernel.plan({ rows, hidden }), [x, dy, into]));
+    });
+  }
+  return y;
+}

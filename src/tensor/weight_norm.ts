@@ -1,0 +1,41 @@
+/** Weight normalisation of the head's last layer, with the gradients of directions and lengths (spec §2.1). */
+
+import * as weightNormKernel from '../../kernels/weight_norm.js';
+import * as backwardKernel from '../../kernels/weight_norm_backward.js';
+import { GpuError } from '../errors.js';
+import type { Tensor } from '../gpu/tensor.js';
+import type { Graph } from './graph.js';
+
+/**
+ * The effective weight of a weight-normalised linear layer: row k is g_k v_k / |v_k|. A row of zeros stays zero.
+ * @param v [K, D], `weight_v`
+ * @param g [K, 1], `weight_g`
+ * @returns [K, D]
+ * @throws GpuError when v and g have different numbers of rows
+ */
+export function weightNorm(graph: Graph, v: Tensor, g: Tensor): Tensor {
+  const { program } = graph;
+  const size = { rows: v.rows, columns: v.columns };
+  if (g.elements !== v.rows) {
+    throw new GpuError(
+      `weightNorm: ${v.name} [${v.shape}] needs one length a row, ${g.name} has the shape [${g.shape}]`,
+    );
+  }
+  const w = program.intermediate('weight_norm', v.shape);
+  const inverseNorms = program.intermediate('weight_inverse_norms', [v.rows]);
+  program.dispatch(weightNormKernel.plan(size), [v, g, w, inverseNorms]);
+  if (!graph.needsGradient(v, g)) return w;
+
+  graph.onBackward([w], ([dw]) => {
+    if (!dw) return;
+    // One kernel writes both gradients; that of a frozen parameter goes to memory that nothing reads.
+    const fill = (parameter: Tensor, write: (into: Tensor) => void): void => {
+      if (parameter.requiresGrad) graph.contribute(parameter, write);
+      else write(program.intermediate(`unused_d_${parameter.name}`, parameter.shape));
+    };
+    fill(v, (dv) => {
+      fill(g, (dg) => program.dispatch(backwardKernel.plan(size), [v, g, inverseNorms, dw, dv, dg]));
+    });
+  });
+  return w;
+}

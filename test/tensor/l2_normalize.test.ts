@@ -1,0 +1,51 @@
+import test from 'tape';
+import { Program } from '../../src/gpu/program.js';
+import { Graph } from '../../src/tensor/graph.js';
+import { l2Normalize } from '../../src/tensor/l2_normalize.js';
+import { checkOperator, noise, testGpu } from '../fixture.js';
+import * as oracle from '../oracle/l2_normalize.js';
+
+for (const [rows, columns] of [
+  [1, 8],
+  [50, 24],
+  [257, 64],
+  [7, 261],
+  [3, 1536],
+]) {
+  test(`l2 normalize ${rows} x ${columns}`, async (t) => {
+    await checkOperator(t, {
+      name: `l2_normalize ${rows}x${columns}`,
+      inputs: { x: { shape: [rows, columns], data: noise(rows * columns, 1) } },
+      build: (graph, { x }) => l2Normalize(graph, x),
+      oracle: ({ x }) => oracle.l2Normalize(x, columns),
+    });
+  });
+}
+
+test('l2 normalize of a range of rows: the others get no gradient', async (t) => {
+  await checkOperator(t, {
+    name: 'l2_normalize range',
+    inputs: { x: { shape: [19, 33], data: noise(19 * 33, 2) } },
+    build: (graph, { x }) => l2Normalize(graph, x, 1e-8, { rowStart: 4, rows: 9 }),
+    oracle: ({ x }) => oracle.l2Normalize(x, 33, 1e-8, 4, 9),
+  });
+});
+
+test('l2 normalize of a row of zeros and of rows below epsilon', async (t) => {
+  const x = noise(5 * 12, 3);
+  x.fill(0, 12, 24);
+  for (let c = 24; c < 36; c++) x[c] *= 1e-3;
+  await checkOperator(t, {
+    name: 'l2_normalize clamped',
+    inputs: { x: { shape: [5, 12], data: x } },
+    build: (graph, { x }) => l2Normalize(graph, x, 0.125),
+    oracle: ({ x }) => oracle.l2Normalize(x, 12, 0.125),
+  });
+});
+
+test('l2 normalize refuses rows that are not there', async (t) => {
+  const program = new Program(await testGpu(), 'l2_normalize refused');
+  const x = program.input('x', [5, 12]);
+  const range = { rowStart: 3, rows: 3 };
+  t.throws(() => l2Normalize(new Graph(program), x, 1e-12, range), /x \[5,12\] has no rows 3 to 5/);
+});
