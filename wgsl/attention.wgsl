@@ -50,7 +50,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     workgroupBarrier();
 
     var next = largest;
-    for (var met = 0u; met < MET; met++) {
+    let met_end = min(MET, tile.y - first);
+    for (var met = 0u; met < met_end; met++) {
       next = max(next, peaks[at.base + met * OWN + at.own]);
     }
     let decay = exp(largest - next);

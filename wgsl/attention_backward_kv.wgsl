@@ -39,8 +39,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       q[j] = q_at(met_row[j], at.head);
     }
     let score = products(k, q);
-    var slope: array<vec4<f32>, 4>;
-    for (var d = 0u; d < QUADS; d++) {
+    // Written out: Dawn (webgpu 0.6.2) zeroes an array declared in a loop only once.
+    var slope = array<vec4<f32>, 4>();
+    let quads = quads_of_head();
+    for (var d = 0u; d < quads; d++) {
       let v0 = qkv[k[0] + WIDTH + d];
       let v1 = qkv[k[1] + WIDTH + d];
       let v2 = qkv[k[2] + WIDTH + d];

@@ -42,8 +42,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       k[j] = k_at(min(first + at.met + j * MET, tile.y - 1u), at.head);
     }
     let score = products(q, k);
-    var slope: array<vec4<f32>, 4>;
-    for (var d = 0u; d < QUADS; d++) {
+    // Written out: Dawn (webgpu 0.6.2) zeroes an array declared in a loop only once.
+    var slope = array<vec4<f32>, 4>();
+    let quads = quads_of_head();
+    for (var d = 0u; d < quads; d++) {
       let g0 = d_out[upstream[0] + d];
       let g1 = d_out[upstream[1] + d];
       let g2 = d_out[upstream[2] + d];

@@ -13,8 +13,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     return;
   }
   var sum = vec4<f32>(0.0);
-  for (var d = 0u; d < QUADS; d++) {
-    sum += out[i * QUADS + d] * d_out[i * QUADS + d];
+  for (var at = i * QUADS; at < (i + 1u) * QUADS; at++) {
+    sum += out[at] * d_out[at];
   }
   let rows = arrayLength(&delta) / HEADS;
   delta[i % HEADS * rows + i / HEADS] = sum.x + sum.y + sum.z + sum.w;

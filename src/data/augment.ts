@@ -39,8 +39,9 @@ export interface CropSettings {
   globalScale: [number, number];
   localScale: [number, number];
   blurProbability: { global1: number; global2: number; local: number };
-  /** Of the second global view only. */
-  solarizeProbability: number;
+  /** Standard deviation of the blur in pixels, drawn between these. */
+  blurSigma: [number, number];
+  solarizeProbability: { global1: number; global2: number; local: number };
   flip: number;
   jitterProbability: number;
   grayscaleProbability: number;
@@ -62,7 +63,8 @@ export const DEFAULT_CROPS: CropSettings = {
   globalScale: [0.32, 1],
   localScale: [0.05, 0.32],
   blurProbability: { global1: 0, global2: 0.9, local: 0.5 },
-  solarizeProbability: 0.2,
+  blurSigma: [0.1, 2],
+  solarizeProbability: { global1: 0, global2: 0.2, local: 0 },
   flip: 0.5,
   jitterProbability: 0.8,
   grayscaleProbability: 0.2,
@@ -74,8 +76,6 @@ export const DEFAULT_CROPS: CropSettings = {
 
 const ASPECT_LOW = 3 / 4;
 const ASPECT_HIGH = 4 / 3;
-const BLUR_SIGMA_LOW = 0.1;
-const BLUR_SIGMA_HIGH = 2;
 const SOLARIZE_THRESHOLD = 128;
 
 /** The colour operations in torchvision's numbering; `ColorJitter` applies them in random order. */
@@ -162,9 +162,9 @@ export function drawCrop(
     : undefined;
   const grayscale = happens(settings.grayscaleProbability);
   const blurSigma = happens(settings.blurProbability[view])
-    ? random.uniform(BLUR_SIGMA_LOW, BLUR_SIGMA_HIGH)
+    ? random.uniform(settings.blurSigma[0], settings.blurSigma[1])
     : undefined;
-  const solarized = view === 'global2' && happens(settings.solarizeProbability);
+  const solarized = settings.solarizeProbability[view] > 0 && happens(settings.solarizeProbability[view]);
   return { box, flip, jitter, grayscale, blurSigma, solarize: solarized };
 }
 

@@ -5,6 +5,7 @@
  */
 import sharp from 'sharp';
 import { CorruptPicture, type RgbImage } from './picture.js';
+import type { ImageSource } from './source.js';
 
 export { CorruptPicture, type RgbImage } from './picture.js';
 
@@ -30,6 +31,14 @@ export async function decodeRgb(bytes: Uint8Array, name: string): Promise<RgbIma
   } catch (error) {
     throw new CorruptPicture(name, reason(error), { cause: error });
   }
+}
+
+/**
+ * One picture of a source as pixels.
+ * @throws CorruptPicture if it cannot be read or decoded
+ */
+export async function readRgb(source: ImageSource, index: number): Promise<RgbImage> {
+  return source.pixels?.(index) ?? decodeRgb(await source.read(index), source.name(index));
 }
 
 /** libvips reports several lines of library names; the log needs half a sentence. */

@@ -1,7 +1,7 @@
 /** Pictures in the order of their source through the evaluation transform (spec §6.1), for kNN, probes and features. */
 import { DataError } from '../errors.js';
 import { evalCrop } from './augment.js';
-import { decodeRgb } from './decode.js';
+import { readRgb } from './decode.js';
 import { Gate } from './gate.js';
 import { type BadPicture, CorruptPicture } from './picture.js';
 import type { ImageSource } from './source.js';
@@ -45,7 +45,7 @@ export async function* evaluationBatches(
   const load = async (index: number): Promise<Uint8Array | BadPicture> => {
     const name = source.name(index);
     try {
-      return evalCrop(await decodeRgb(await source.read(index), name), resize, crop);
+      return evalCrop(await readRgb(source, index), resize, crop);
     } catch (error) {
       if (!(error instanceof DataError)) throw error;
       return { name, reason: error instanceof CorruptPicture ? error.reason : error.message };

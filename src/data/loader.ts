@@ -10,7 +10,7 @@ import { DataError, WebdinoError } from '../errors.js';
 import type { CropSettings } from './augment.js';
 import type { CropBatch, SlotPicture } from './crop_batch.js';
 import { type CropExecutor, InlineExecutor, WorkerExecutor } from './crop_executor.js';
-import { decodeRgb } from './decode.js';
+import { readRgb } from './decode.js';
 import { Gate } from './gate.js';
 import { type BadPicture, CorruptPicture, type RgbImage } from './picture.js';
 import { PixelCache } from './pixel_cache.js';
@@ -168,7 +168,7 @@ export class MultiCropLoader {
   async #decode(index: number): Promise<RgbImage | undefined> {
     const name = this.#source.name(index);
     try {
-      return await decodeRgb(await this.#source.read(index), name);
+      return await readRgb(this.#source, index);
     } catch (error) {
       if (!(error instanceof DataError)) throw error;
       const reason = error instanceof CorruptPicture ? error.reason : error.message;

@@ -14,7 +14,7 @@ import {
   readLabelTable,
   sampleKey,
 } from './labels.js';
-import { CorruptPicture } from './picture.js';
+import { CorruptPicture, type RgbImage } from './picture.js';
 import { type Container, type Member, openFile, openTar } from './tar.js';
 import { openZip } from './zip.js';
 
@@ -31,6 +31,8 @@ export interface ImageSource {
   label(index: number): number | undefined;
   /** The encoded bytes. Throws `CorruptPicture` if this one cannot be read. */
   read(index: number): Promise<Uint8Array>;
+  /** The decoded picture, from sources that hold pixels instead of files. */
+  pixels?(index: number): RgbImage;
   close(): Promise<void>;
 }
 

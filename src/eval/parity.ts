@@ -228,7 +228,7 @@ async function runBackbone(gpu: Gpu, file: CaseFile, comparer: Comparer): Promis
       let mask: Tensor | undefined;
       if (masks) {
         mask = program.input('mask', [batch, patches], 'u32');
-        program.write(mask, Uint32Array.from(file.tensors.float32(`${size}.masks`)));
+        program.write(mask, Uint32Array.from(file.tensors.float64(`${size}.masks`)));
       }
       const result = vitForward(graph, config, weights, [{ pixels, count: batch, height, width, mask }], { layers: layers ?? [] });
       const normed = program.keep(finalNorm(graph, weights, result.tokens));

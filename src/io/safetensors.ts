@@ -138,15 +138,22 @@ export function readSafetensors(bytes: Uint8Array): Safetensors {
   };
 }
 
+/** What a file says of a tensor before its bytes. */
+export interface TensorOutline {
+  readonly dtype: SafetensorsDtype;
+  readonly shape: readonly number[];
+}
+
 /**
- * The bytes of a file, in pieces that share the tensors' memory, for writing states too large to hold twice.
- * @throws DataError when a tensor's bytes do not match its shape.
+ * The start of a file and the order in which the tensors' bytes follow it, for states that are written as they are read
+ * from elsewhere. The order depends on types and names only.
+ * @throws DataError when two tensors have one name
  */
-export function* safetensorsChunks(
-  tensors: Iterable<readonly [string, TensorToStore]>,
+export function safetensorsHeader<T extends TensorOutline>(
+  tensors: Iterable<readonly [string, T]>,
   metadata: Readonly<Record<string, string>> = {},
-): Generator<Uint8Array> {
-  const entries = [...tensors].sort(
+): { readonly header: Uint8Array; readonly order: readonly (readonly [string, T])[] } {
+  const order = [...tensors].sort(
     ([nameA, a], [nameB, b]) => ELEMENT_BYTES[b.dtype] - ELEMENT_BYTES[a.dtype] || compareNames(nameA, nameB),
   );
   const fields: string[] = [];
@@ -158,26 +165,40 @@ export function* safetensorsChunks(
   }
   const seen = new Set<string>();
   let offset = 0;
-  for (const [name, { dtype, shape, data }] of entries) {
+  for (const [name, { dtype, shape }] of order) {
     if (name === '__metadata__' || seen.has(name)) throw new DataError(`Two tensors to write are called "${name}".`);
     seen.add(name);
-    const expected = elementCount(shape) * ELEMENT_BYTES[dtype];
-    if (data.byteLength !== expected) {
-      throw new DataError(
-        `Tensor "${name}" has ${data.byteLength} bytes; ${dtype} [${shape.join(', ')}] needs ${expected}.`,
-      );
-    }
-    const place = JSON.stringify({ dtype, shape, data_offsets: [offset, offset + expected] });
-    fields.push(`${JSON.stringify(name)}:${place}`);
-    offset += expected;
+    const end = offset + elementCount(shape) * ELEMENT_BYTES[dtype];
+    fields.push(`${JSON.stringify(name)}:${JSON.stringify({ dtype, shape, data_offsets: [offset, end] })}`);
+    offset = end;
   }
   const json = new TextEncoder().encode(`{${fields.join(',')}}`);
   // Spaces up to a multiple of eight, so that the first tensor starts aligned.
   const header = new Uint8Array(8 + Math.ceil(json.length / 8) * 8).fill(0x20);
   new DataView(header.buffer).setBigUint64(0, BigInt(header.length - 8), true);
   header.set(json, 8);
+  return { header, order };
+}
+
+/**
+ * The bytes of a file, in pieces that share the tensors' memory, for writing states too large to hold twice.
+ * @throws DataError when a tensor's bytes do not match its shape.
+ */
+export function* safetensorsChunks(
+  tensors: Iterable<readonly [string, TensorToStore]>,
+  metadata: Readonly<Record<string, string>> = {},
+): Generator<Uint8Array> {
+  const { header, order } = safetensorsHeader(tensors, metadata);
+  for (const [name, { dtype, shape, data }] of order) {
+    const expected = elementCount(shape) * ELEMENT_BYTES[dtype];
+    if (data.byteLength !== expected) {
+      throw new DataError(
+        `Tensor "${name}" has ${data.byteLength} bytes; ${dtype} [${shape.join(', ')}] needs ${expected}.`,
+      );
+    }
+  }
   yield header;
-  for (const [, { data }] of entries) yield new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  for (const [, { data }] of order) yield new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
 /**

@@ -16,7 +16,10 @@ const tables = new WeakMap<Program, Map<string, Tensor>>();
 function tileTable(program: Program, params: attentionKernel.AttentionParams): Tensor {
   const caps = program.gpu.capabilities;
   let ofProgram = tables.get(program);
-  if (!ofProgram) tables.set(program, (ofProgram = new Map()));
+  if (!ofProgram) {
+    ofProgram = new Map();
+    tables.set(program, ofProgram);
+  }
   const key = JSON.stringify([attentionKernel.tileShape(params, caps).own, params.sequences]);
   let table = ofProgram.get(key);
   if (!table) {

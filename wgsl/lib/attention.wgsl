@@ -40,10 +40,17 @@ fn out_at(row: u32, head: u32) -> u32 {
   return row * WIDTH + head * QUADS;
 }
 
+// QUADS, as a value of the run: a loop to it stays a loop. Mesa's CPU driver unrolls loops to a constant, and each load in
+// them takes it a tenth of a second to compile.
+fn quads_of_head() -> u32 {
+  return arrayLength(&qkv) / (3u * arrayLength(&lse));
+}
+
 // Products of four rows of qkv with four others: element j holds those of b[j] with a[0] to a[3].
 fn products(a: array<u32, 4>, b: array<u32, 4>) -> array<vec4<f32>, 4> {
-  var result: array<vec4<f32>, 4>;
-  for (var d = 0u; d < QUADS; d++) {
+  var result = array<vec4<f32>, 4>();
+  let quads = quads_of_head();
+  for (var d = 0u; d < quads; d++) {
     let a0 = qkv[a[0] + d];
     let a1 = qkv[a[1] + d];
     let a2 = qkv[a[2] + d];
