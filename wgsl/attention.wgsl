@@ -75,18 +75,19 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       }
     }
   }
+  if (!at.live) {
+    return;
+  }
   let rows = arrayLength(&lse) / HEADS;
-  for (var i = 0u; i < 4u; i++) {
-    let row = tile.z + at.own + i * OWN;
-    if (at.live && row < tile.w) {
-      for (var c = 0u; c < SHARE; c++) {
-        if (at.met + c * MET < QUADS) {
-          out[out_at(row, at.head) + at.met + c * MET] = sum[c][i] / total[i];
-        }
+  for (var row = tile.z + at.own; row < tile.w; row += OWN) {
+    let i = (row - tile.z) / OWN;
+    for (var c = 0u; c < SHARE; c++) {
+      if (at.met + c * MET < QUADS) {
+        out[out_at(row, at.head) + at.met + c * MET] = pick(sum[c], i) / total[i];
       }
-      if (at.met == 0u) {
-        lse[at.head * rows + row] = largest[i] + log(total[i]);
-      }
+    }
+    if (at.met == 0u) {
+      lse[at.head * rows + row] = largest[i] + log(total[i]);
     }
   }
 }

@@ -78,15 +78,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       }
     }
   }
-  for (var i = 0u; i < 4u; i++) {
-    let row = tile.z + at.own + i * OWN;
-    if (at.live && row < tile.w) {
-      for (var c = 0u; c < SHARE; c++) {
-        let column = at.met + c * MET;
-        if (column < QUADS) {
-          d_qkv[k_at(row, at.head) + column] = dk[c][i];
-          d_qkv[v_at(row, at.head) + column] = dv[c][i];
-        }
+  if (!at.live) {
+    return;
+  }
+  for (var row = tile.z + at.own; row < tile.w; row += OWN) {
+    let i = (row - tile.z) / OWN;
+    for (var c = 0u; c < SHARE; c++) {
+      let column = at.met + c * MET;
+      if (column < QUADS) {
+        d_qkv[k_at(row, at.head) + column] = pick(dk[c], i);
+        d_qkv[v_at(row, at.head) + column] = pick(dv[c], i);
       }
     }
   }

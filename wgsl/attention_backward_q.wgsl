@@ -74,13 +74,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       }
     }
   }
-  for (var i = 0u; i < 4u; i++) {
-    let row = tile.z + at.own + i * OWN;
-    if (at.live && row < tile.w) {
-      for (var c = 0u; c < SHARE; c++) {
-        if (at.met + c * MET < QUADS) {
-          d_qkv[q_at(row, at.head) + at.met + c * MET] = sum[c][i];
-        }
+  if (!at.live) {
+    return;
+  }
+  for (var row = tile.z + at.own; row < tile.w; row += OWN) {
+    for (var c = 0u; c < SHARE; c++) {
+      if (at.met + c * MET < QUADS) {
+        d_qkv[q_at(row, at.head) + at.met + c * MET] = pick(sum[c], (row - tile.z) / OWN);
       }
     }
   }

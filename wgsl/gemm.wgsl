@@ -8,6 +8,7 @@
 @group(0) @binding(3) var<storage, read> extra: array<f32>;
 @group(0) @binding(4) var<storage, read> gamma: array<f32>;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
+@group(0) @binding(6) var<storage, read> sizes: GemmSizes;
 // include lib/gemm_epilogue.wgsl
 
 const NN = 0;
@@ -18,41 +19,31 @@ var<workgroup> tile_a: array<vec4<f32>, 256>;
 var<workgroup> tile_b: array<vec4<f32>, 256>;
 
 fn load_a(m: u32, k: u32, end: u32) -> f32 {
-  if (m >= M || k >= end) {
+  if (m >= sizes.M || k >= end) {
     return 0.0;
   }
   if (LAYOUT == TN) {
-    return a[k * M + m];
+    return a[k * sizes.M + m];
   }
-  return a[m * K + k];
+  return a[m * sizes.K + k];
 }
 
 fn load_b(n: u32, k: u32, end: u32) -> f32 {
-  if (n >= N || k >= end) {
+  if (n >= sizes.N || k >= end) {
     return 0.0;
   }
   if (LAYOUT == NT) {
-    return b[n * K + k];
+    return b[n * sizes.K + k];
   }
-  return b[k * N + n];
-}
-
-fn store(part: u32, m: u32, n: u32, value: vec4<f32>) {
-  if (m < M) {
-    for (var j = 0u; j < 4u; j++) {
-      if (n + j < N) {
-        finish(part, m, n + j, value[j]);
-      }
-    }
-  }
+  return b[k * sizes.N + n];
 }
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let m0 = group.y * 64u;
   let n0 = group.x * 64u;
-  let first = group.z * K_PER_PART;
-  let end = min(first + K_PER_PART, K);
+  let first = group.z * sizes.k_per_part;
+  let end = min(first + sizes.k_per_part, sizes.K);
   let tm = index / 16u;
   let tn = index % 16u;
   // Neighbouring invocations stage neighbouring addresses, which depends on what is contiguous.
@@ -106,8 +97,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   }
   let m = m0 + tm * 4u;
   let n = n0 + tn * 4u;
-  store(group.z, m, n, acc0);
-  store(group.z, m + 1u, n, acc1);
-  store(group.z, m + 2u, n, acc2);
-  store(group.z, m + 3u, n, acc3);
+  if (n < sizes.N) {
+    let rows = array<vec4<f32>, 4>(acc0, acc1, acc2, acc3);
+    for (var i = 0u; i < min(4u, max(sizes.M, m) - m); i++) {
+      finish_row(group.z, m + i, n, rows[i]);
+    }
+  }
 }

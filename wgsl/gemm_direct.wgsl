@@ -9,40 +9,31 @@
 @group(0) @binding(3) var<storage, read> extra: array<f32>;
 @group(0) @binding(4) var<storage, read> gamma: array<f32>;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
+@group(0) @binding(6) var<storage, read> sizes: GemmSizes;
 // include lib/gemm_epilogue.wgsl
 
 const NN = 0;
 const NT = 1;
 const TN = 2;
-const K4: u32 = K / 4;
-const M4: u32 = M / 4;
-const N4: u32 = N / 4;
 
 fn row_a(m: u32) -> u32 {
-  return min(m, M - 1u) * K4;
+  return min(m, sizes.M - 1u) * (sizes.K / 4u);
 }
 
-// Row k of b as a vector of 4 columns; zero past the end, so that a ragged K adds nothing.
+// Row k of b as a vector of 4 columns; zero past the end, so that a ragged sizes.K adds nothing.
 fn columns_b(k: u32, n4: u32, end: u32) -> vec4<f32> {
-  return select(vec4<f32>(), b[min(k, K - 1u) * N4 + n4], k < end);
-}
-
-fn store(part: u32, m: u32, n: u32, value: vec4<f32>) {
-  if (m < M) {
-    for (var j = 0u; j < 4u; j++) {
-      if (n + j < N) {
-        finish(part, m, n + j, value[j]);
-      }
-    }
-  }
+  return select(vec4<f32>(), b[min(k, sizes.K - 1u) * (sizes.N / 4u) + n4], k < end);
 }
 
 @compute @workgroup_size(16)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+  let K4 = sizes.K / 4u;
+  let M4 = sizes.M / 4u;
+  let N4 = sizes.N / 4u;
   let m = group.y * 8u;
   let n = (group.x * 16u + lane) * 4u;
-  let first = group.z * K_PER_PART;
-  let end = min(first + K_PER_PART, K);
+  let first = group.z * sizes.k_per_part;
+  let end = min(first + sizes.k_per_part, sizes.K);
   var acc0 = vec4<f32>();
   var acc1 = vec4<f32>();
   var acc2 = vec4<f32>();
@@ -56,9 +47,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let m_high = min(m / 4u + 1u, M4 - 1u);
     let n4 = min(n / 4u, N4 - 1u);
     for (var k = first; k < end; k += 4u) {
-      let k1 = min(k + 1u, K - 1u);
-      let k2 = min(k + 2u, K - 1u);
-      let k3 = min(k + 3u, K - 1u);
+      let k1 = min(k + 1u, sizes.K - 1u);
+      let k2 = min(k + 2u, sizes.K - 1u);
+      let k3 = min(k + 3u, sizes.K - 1u);
       let tile = mat4x4<f32>(columns_b(k, n4, end), columns_b(k + 1u, n4, end), columns_b(k + 2u, n4, end), columns_b(k + 3u, n4, end));
       let low = transpose(mat4x4<f32>(a[k * M4 + m_low], a[k1 * M4 + m_low], a[k2 * M4 + m_low], a[k3 * M4 + m_low]));
       let high = transpose(mat4x4<f32>(a[k * M4 + m_high], a[k1 * M4 + m_high], a[k2 * M4 + m_high], a[k3 * M4 + m_high]));
@@ -81,10 +72,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let a6 = row_a(m + 6u);
     let a7 = row_a(m + 7u);
     if (LAYOUT == NT) {
-      let b0 = min(n, N - 1u) * K4;
-      let b1 = min(n + 1u, N - 1u) * K4;
-      let b2 = min(n + 2u, N - 1u) * K4;
-      let b3 = min(n + 3u, N - 1u) * K4;
+      let b0 = min(n, sizes.N - 1u) * K4;
+      let b1 = min(n + 1u, sizes.N - 1u) * K4;
+      let b2 = min(n + 2u, sizes.N - 1u) * K4;
+      let b3 = min(n + 3u, sizes.N - 1u) * K4;
       for (var k = first / 4u; k < end / 4u; k++) {
         let tile = mat4x4<f32>(b[b0 + k], b[b1 + k], b[b2 + k], b[b3 + k]);
         acc0 += a[a0 + k] * tile;
@@ -112,12 +103,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       }
     }
   }
-  store(group.z, m, n, acc0);
-  store(group.z, m + 1u, n, acc1);
-  store(group.z, m + 2u, n, acc2);
-  store(group.z, m + 3u, n, acc3);
-  store(group.z, m + 4u, n, acc4);
-  store(group.z, m + 5u, n, acc5);
-  store(group.z, m + 6u, n, acc6);
-  store(group.z, m + 7u, n, acc7);
+  if (n < sizes.N) {
+    let rows = array<vec4<f32>, 8>(acc0, acc1, acc2, acc3, acc4, acc5, acc6, acc7);
+    for (var i = 0u; i < min(8u, max(sizes.M, m) - m); i++) {
+      finish_row(group.z, m + i, n, rows[i]);
+    }
+  }
 }

@@ -1,6 +1,6 @@
 /** `webdino embed`: features of every picture of a source as a NumPy file, with the pictures' names beside it. */
 
-import { openSource } from '../data/source.js';
+import { openDataset } from '../data/mnist_source.js';
 import { UsageError } from '../errors.js';
 import { extractFeatures, FeatureExtractor, POOLINGS } from '../eval/features.js';
 import { writeFileAtomic } from '../io/atomic.js';
@@ -27,12 +27,13 @@ const NO_LABEL = -1;
  */
 export async function embed(options: EmbedArguments): Promise<void> {
   const out = required('--out', options.out);
-  if (!out.endsWith('.npy')) throw new UsageError(`--out ${out}: the features are a NumPy file, so give a name in .npy`);
+  if (!out.endsWith('.npy'))
+    throw new UsageError(`--out ${out}: the features are a NumPy file, so give a name in .npy`);
   const pooling = POOLINGS.find((name) => name === (options.tokens ?? 'cls'));
   if (!pooling) throw new UsageError(`--tokens ${options.tokens} is unknown; use ${POOLINGS.join(', ')}`);
   const dataPath = required('--data', options.data);
   const settings = await findModel(options);
-  const source = await openSource(dataPath);
+  const source = await openDataset(dataPath);
   try {
     const gpu = await openGpu();
     try {

@@ -211,7 +211,9 @@ function commonLabels(train: ImageSource, test: ImageSource): (label: number) =>
   let labelOf = (label: number): number => label;
   if (trainNames && testNames && tested.some((label) => trainNames[label] !== testNames[label])) {
     labelOf = (label) => trainNames.indexOf(testNames[label]);
-    const ambiguous = tested.find((label) => trainNames.indexOf(testNames[label]) !== trainNames.lastIndexOf(testNames[label]));
+    const ambiguous = tested.find(
+      (label) => trainNames.indexOf(testNames[label]) !== trainNames.lastIndexOf(testNames[label]),
+    );
     if (ambiguous !== undefined) {
       throw new DataError(
         `${train.path} and ${test.path} number their classes differently, and "${testNames[ambiguous]}" names several: ` +

@@ -1,7 +1,8 @@
 /** What the verbs that use a trained model share: reading their options, opening the model, labelled sources, progress. */
 
+import { openDataset } from '../data/mnist_source.js';
 import type { BadPicture } from '../data/picture.js';
-import { type ImageSource, openSource } from '../data/source.js';
+import type { ImageSource } from '../data/source.js';
 import type { VitConfig } from '../dinov2/vit.js';
 import { DataError, UsageError } from '../errors.js';
 import { fittingBatch } from '../eval/features.js';
@@ -75,7 +76,10 @@ export async function findModel(args: ModelArguments): Promise<ModelSettings> {
   const network = args.student ? 'student' : 'teacher';
   const place = await locateModel(path, network);
   const config = place.configPath === undefined ? undefined : loadConfig({ file: place.configPath });
-  const usual = { crop: config?.evaluation.crop ?? OFFICIAL_CROP, resize: config?.evaluation.resize ?? OFFICIAL_RESIZE };
+  const usual = {
+    crop: config?.evaluation.crop ?? OFFICIAL_CROP,
+    resize: config?.evaluation.resize ?? OFFICIAL_RESIZE,
+  };
   const crop = size ?? usual.crop;
   // Another crop keeps the usual share of the picture.
   const resize = shorter ?? Math.round((crop * usual.resize) / usual.crop);
@@ -134,11 +138,12 @@ export function describeVit(vit: VitConfig): string {
  * @throws DataError if any has none
  */
 export async function openLabelled(path: string, option: string): Promise<ImageSource> {
-  const source = await openSource(path);
+  const source = await openDataset(path);
   const without = Array.from({ length: source.length }, (_, i) => i).filter((i) => source.label(i) === undefined);
   if (without.length === 0) return source;
   await source.close();
-  const count = without.length === source.length ? 'its pictures have' : `${without.length} of its ${source.length} pictures have`;
+  const count =
+    without.length === source.length ? 'its pictures have' : `${without.length} of its ${source.length} pictures have`;
   throw new DataError(
     `${option} ${path}: ${count} no class (${source.name(without[0])}): ` +
       'put each class in a folder of its own, or give KEY.cls members or a csv beside an archive',

@@ -7,6 +7,7 @@
  */
 
 import { UsageError, WebdinoError } from '../errors.js';
+import { alignUp } from '../gpu/constants.js';
 import type { Gpu } from '../gpu/device.js';
 import { Program } from '../gpu/program.js';
 import { Graph } from '../tensor/graph.js';
@@ -16,9 +17,11 @@ import { TorchRandom } from './torch_random.js';
 /** Smallest norm that a feature is divided by (spec §6.2). */
 const EPSILON = 1e-12;
 
-/** Rows of a block: 256 × 8192 similarities are 8 MiB to read back. */
+/** Most rows of a block: 256 × 8192 similarities are 8 MiB to read back. */
 const QUERY_ROWS = 256;
 const TRAIN_ROWS = 8192;
+/** Fewest: smaller blocks save nothing, and powers of two between these limits share compiled kernels among sets. */
+const FEWEST_ROWS = 64;
 
 export const KNN_TEMPERATURE = 0.07;
 /** The official numbers of neighbours. */
@@ -91,17 +94,19 @@ export async function nearestNeighbours(
 ): Promise<Neighbours> {
   const [m, n] = [queries.length / dim, train.length / dim];
   if (!Number.isInteger(m) || !Number.isInteger(n) || m < 1 || n < 1) {
-    throw new UsageError(`kNN over ${n} training rows and ${m} queries of ${dim} features: give whole rows, one at least`);
+    throw new UsageError(
+      `kNN over ${n} training rows and ${m} queries of ${dim} features: give whole rows, one at least`,
+    );
   }
   const kept = Math.min(k, n);
   const nearest = new NearestRows(m, kept);
-  const bindable = Math.floor(gpu.capabilities.maxBindingSizeBytes / (4 * dim));
-  const queryRows = Math.min(QUERY_ROWS, m, bindable);
-  const trainRows = Math.min(TRAIN_ROWS, n, bindable);
+  const columns = alignUp(dim, 4);
+  const queryRows = blockRows(gpu, m, QUERY_ROWS, columns);
+  const trainRows = blockRows(gpu, n, TRAIN_ROWS, columns);
   const program = new Program(gpu, 'knn similarities');
   try {
-    const queryBlock = program.input('queries', [queryRows, dim]);
-    const trainBlock = program.input('train', [trainRows, dim]);
+    const queryBlock = program.input('queries', [queryRows, columns]);
+    const trainBlock = program.input('train', [trainRows, columns]);
     const similarities = program.keep(linear(new Graph(program), queryBlock, trainBlock));
     await program.compile();
 
@@ -116,9 +121,9 @@ export async function nearestNeighbours(
       }
     };
     for (let row = 0; row < n; row += trainRows) {
-      program.write(trainBlock, normalisedRows(train, dim, row, trainRows));
+      program.write(trainBlock, normalisedRows(train, dim, row, [trainRows, columns]));
       for (let query = 0; query < m; query += queryRows) {
-        program.write(queryBlock, normalisedRows(queries, dim, query, queryRows));
+        program.write(queryBlock, normalisedRows(queries, dim, query, [queryRows, columns]));
         program.run();
         const read = program.readAll([similarities]).then(([values]) => values as Float32Array);
         // Awaited one block later; until then a failure must not count as unhandled.
@@ -134,9 +139,20 @@ export async function nearestNeighbours(
   return nearest.sorted();
 }
 
-/** `rows` rows from `first`, each divided by its norm; rows past the end are zero. */
-function normalisedRows(features: Float32Array, dim: number, first: number, rows: number): Float32Array {
-  const block = new Float32Array(rows * dim);
+/** Rows of a block: the power of two that holds all `rows`, within the limits above and what the adapter binds. */
+function blockRows(gpu: Gpu, rows: number, most: number, columns: number): number {
+  const bindable = Math.floor(gpu.capabilities.maxBindingSizeBytes / (4 * columns));
+  return Math.min(Math.max(FEWEST_ROWS, 2 ** Math.ceil(Math.log2(rows))), most, bindable);
+}
+
+/** A block of rows from `first`, each divided by its norm; zero past the last row and past `dim`. */
+function normalisedRows(
+  features: Float32Array,
+  dim: number,
+  first: number,
+  [rows, columns]: readonly [number, number],
+): Float32Array {
+  const block = new Float32Array(rows * columns);
   const end = Math.min(rows, features.length / dim - first);
   for (let r = 0; r < end; r++) {
     const from = (first + r) * dim;
@@ -146,7 +162,7 @@ function normalisedRows(features: Float32Array, dim: number, first: number, rows
       throw new WebdinoError(`feature row ${first + r} is not finite: the model has diverged or its file is damaged`);
     }
     const scale = 1 / Math.max(Math.sqrt(squares), EPSILON);
-    for (let c = 0; c < dim; c++) block[r * dim + c] = features[from + c] * scale;
+    for (let c = 0; c < dim; c++) block[r * columns + c] = features[from + c] * scale;
   }
   return block;
 }

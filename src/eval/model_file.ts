@@ -21,6 +21,9 @@ import {
 } from '../io/safetensors.js';
 import { ParameterStore } from '../tensor/parameters.js';
 
+/** A checkpoint's folder, by the steps trained. */
+const STEP_FOLDER = /^step_(\d+)$/;
+
 /** Where a model lies. */
 export interface ModelPlace {
   /** The .safetensors file. */
@@ -45,10 +48,8 @@ export async function locateModel(path: string, network: 'teacher' | 'student' =
     throw new DataError(missing ? `${path} does not exist` : `${path} cannot be opened: ${reasonOf(cause)}`, { cause });
   });
   if (!found.isDirectory()) return describePlace(path);
-  if (await isFile(join(path, 'checkpoints', 'last.json'))) {
-    const checkpoint = await lastCheckpoint(join(path, 'checkpoints', 'last.json'));
-    return describePlace(join(path, 'checkpoints', checkpoint, `${network}.safetensors`));
-  }
+  const checkpoint = await lastCheckpoint(join(path, 'checkpoints'));
+  if (checkpoint) return describePlace(join(path, 'checkpoints', checkpoint, `${network}.safetensors`));
   if (await isFile(join(path, `${network}.safetensors`))) return describePlace(join(path, `${network}.safetensors`));
   const files = (await readdir(path)).filter((name) => name.endsWith('.safetensors')).sort();
   if (files.length === 1 && network === 'teacher') return describePlace(join(path, files[0]));
@@ -56,32 +57,33 @@ export async function locateModel(path: string, network: 'teacher' | 'student' =
     throw new DataError(`${path} has no ${network}.safetensors but ${files.join(', ')}: give one of these files`);
   }
   throw new DataError(
-    `${path} holds no model: a run folder has checkpoints/last.json, a checkpoint folder has ${network}.safetensors`,
+    `${path} holds no model: a run folder has checkpoints/step_N, a checkpoint folder has ${network}.safetensors`,
   );
 }
 
-/** The folder name in `last.json`: `{"checkpoint": "step_0000500"}`. */
-async function lastCheckpoint(path: string): Promise<string> {
-  let name: unknown;
+/** The folder that `last.json` names (`{"checkpoint": "step_0000500"}`); without a sound one, that of the most steps. */
+async function lastCheckpoint(checkpoints: string): Promise<string | undefined> {
+  const there = await readdir(checkpoints).catch((): string[] => []);
   try {
-    name = (JSON.parse(await readFile(path, 'utf8')) as { checkpoint?: unknown } | null)?.checkpoint;
-  } catch (cause) {
-    throw new DataError(`${path} is not valid JSON: give a checkpoint folder beside it instead`, { cause });
+    const last = JSON.parse(await readFile(join(checkpoints, 'last.json'), 'utf8')) as { checkpoint?: unknown } | null;
+    const named = there.find((name) => name === last?.checkpoint && STEP_FOLDER.test(name));
+    if (named) return named;
+  } catch {
+    // Missing, or torn by a crash: the newest checkpoint counts.
   }
-  if (typeof name !== 'string' || name === '' || basename(name) !== name) {
-    throw new DataError(`${path} names no checkpoint: give a checkpoint folder beside it instead`);
-  }
-  return name;
+  const steps = (name: string): number => Number(STEP_FOLDER.exec(name)![1]);
+  return there.filter((name) => STEP_FOLDER.test(name)).sort((a, b) => steps(b) - steps(a))[0];
 }
 
 /** The run around a weights file: RUN/checkpoints/step_N/FILE, or a config.yaml in the same folder. */
 async function describePlace(weightsPath: string): Promise<ModelPlace> {
   if (!(await isFile(weightsPath))) throw new DataError(`${weightsPath} does not exist`);
   const folder = dirname(weightsPath);
-  const steps = /^step_(\d+)$/.exec(basename(folder));
+  const steps = STEP_FOLDER.exec(basename(folder));
   const checkpoints = dirname(folder);
   const runFolder = steps && basename(checkpoints) === 'checkpoints' ? dirname(checkpoints) : undefined;
-  const configs = [runFolder, folder].filter((at) => at !== undefined).map((at) => join(at, 'config.yaml'));
+  // A checkpoint's own configuration first: the run's may have been changed when it went on.
+  const configs = [folder, runFolder].filter((at) => at !== undefined).map((at) => join(at, 'config.yaml'));
   const present = await Promise.all(configs.map(isFile));
   const configPath = configs.find((_, i) => present[i]);
   return {
@@ -152,13 +154,17 @@ export function inferVitConfig(
     const shape = shapes.get(name);
     if (!shape) throw new DataError(`tensor ${name} is missing`);
     if (shape.length !== dimensions) {
-      throw new DataError(`tensor ${name} is [${shape.join(', ')}]; a DINOv2 backbone has ${dimensions} dimensions there`);
+      throw new DataError(
+        `tensor ${name} is [${shape.join(', ')}]; a DINOv2 backbone has ${dimensions} dimensions there`,
+      );
     }
     return shape;
   };
   const [D, channels, patchSize, patchWidth] = shapeOf('patch_embed.proj.weight', 4);
   if (channels !== 3 || patchSize !== patchWidth) {
-    throw new DataError(`patches of ${channels} channels, ${patchSize} x ${patchWidth} px: only square RGB patches are read`);
+    throw new DataError(
+      `patches of ${channels} channels, ${patchSize} x ${patchWidth} px: only square RGB patches are read`,
+    );
   }
   const positions = shapeOf('pos_embed', 3)[1];
   const side = Math.round(Math.sqrt(positions - 1));
@@ -172,7 +178,8 @@ export function inferVitConfig(
   const registers = shapes.has('register_tokens') ? shapeOf('register_tokens', 3)[1] : 0;
   const heads = numHeads ?? D / 64;
   if (!Number.isInteger(heads) || heads < 1 || D % heads !== 0) {
-    const cause = numHeads === undefined ? 'does not divide into heads of 64' : `does not divide into ${numHeads} heads`;
+    const cause =
+      numHeads === undefined ? 'does not divide into heads of 64' : `does not divide into ${numHeads} heads`;
     throw new DataError(`its width ${D} ${cause}: give the number of heads (--heads)`);
   }
   const base = {

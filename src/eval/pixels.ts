@@ -22,10 +22,8 @@ export function pixelFeatures(
   side = PIXEL_SIDE,
 ): Promise<SourceFeatures> {
   const dim = 3 * side * side;
-  return collectFeatures(
-    source,
-    { ...options, resize: side, crop: side, batchSize: BATCH, dim },
-    async (pixels, n) => centredPixels(pixels, n, dim),
+  return collectFeatures(source, { ...options, resize: side, crop: side, batchSize: BATCH, dim }, async (pixels, n) =>
+    centredPixels(pixels, n, dim),
   );
 }
 

@@ -12,6 +12,11 @@ export interface KernelPlan {
   readonly grid: readonly [number, number, number];
   /** Access of `@group(0) @binding(i)`, in order. */
   readonly bindings: readonly Access[];
+  /**
+   * Sizes that the shader reads at run time instead of from the prelude, as u32: one pipeline then serves every shape.
+   * The program binds them as a constant, `read`, after the tensors of `bindings`.
+   */
+  readonly parameters?: readonly number[];
   /** Floating-point operations, a multiply-add counted as two. */
   readonly flops: number;
   /** Bytes that must move between memory and the kernel at least once. */

@@ -62,6 +62,7 @@ export class Program {
   private readonly inputs: { tensor: Tensor; mirror: Uint32Array; dirty: boolean }[] = [];
   private readonly inputByName = new Map<string, number>();
   private readonly constants: { tensor: Tensor; data: TypedData }[] = [];
+  private readonly parameters = new Map<string, Tensor>();
   private readonly kept = new Set<Tensor>();
   private readonly buffers: GPUBuffer[] = [];
   private arenas: GPUBuffer[] = [];
@@ -133,8 +134,9 @@ export class Program {
     if (tensors.length !== plan.bindings.length) {
       throw new GpuError(`${kernel}: ${tensors.length} tensors for ${plan.bindings.length} bindings`);
     }
-    if (tensors.length > this.gpu.capabilities.maxStorageBuffersPerStage) {
-      throw new GpuError(`${kernel} binds ${tensors.length} buffers; this adapter allows ${this.gpu.capabilities.maxStorageBuffersPerStage}`);
+    const buffers = tensors.length + (plan.parameters ? 1 : 0);
+    if (buffers > this.gpu.capabilities.maxStorageBuffersPerStage) {
+      throw new GpuError(`${kernel} binds ${buffers} buffers; this adapter allows ${this.gpu.capabilities.maxStorageBuffersPerStage}`);
     }
     const limit = this.gpu.capabilities.maxBindingSizeBytes;
     for (const tensor of tensors) {
@@ -150,7 +152,21 @@ export class Program {
         throw new GpuError(`${kernel}: a grid of [${plan.grid}] workgroups; this adapter allows 1 to ${this.gpu.capabilities.maxWorkgroupsPerDimension}`);
       }
     }
-    this.dispatches.push({ plan, tensors, scope: this.scopePath });
+    this.dispatches.push(this.withParameters({ plan, tensors, scope: this.scopePath }));
+  }
+
+  /** Binds the plan's parameters behind its tensors; dispatches with the same ones share the constant. */
+  private withParameters(dispatch: Dispatch): Dispatch {
+    const { parameters, bindings } = dispatch.plan;
+    if (!parameters) return dispatch;
+    const key = parameters.join(' ');
+    let tensor = this.parameters.get(key);
+    if (!tensor) {
+      tensor = this.constant('parameters', [parameters.length], Uint32Array.from(parameters));
+      this.parameters.set(key, tensor);
+    }
+    const plan: KernelPlan = { ...dispatch.plan, bindings: [...bindings, 'read'] };
+    return { ...dispatch, plan, tensors: [...dispatch.tensors, tensor] };
   }
 
   private assertRecording(): void {

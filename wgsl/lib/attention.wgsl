@@ -40,6 +40,11 @@ fn out_at(row: u32, head: u32) -> u32 {
   return row * WIDTH + head * QUADS;
 }
 
+// rows[i] without an index into registers.
+fn pick(rows: array<vec4<f32>, 4>, i: u32) -> vec4<f32> {
+  return select(select(rows[0], rows[1], i == 1u), select(rows[2], rows[3], i == 3u), i > 1u);
+}
+
 // QUADS, as a value of the run: a loop to it stays a loop. Mesa's CPU driver unrolls loops to a constant, and each load in
 // them takes it a tenth of a second to compile.
 fn quads_of_head() -> u32 {

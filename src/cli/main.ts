@@ -1,0 +1,220 @@
+#!/usr/bin/env node
+/** `webdino`: the verbs and their options. What a verb does is loaded when it is called, so that `--help` is quick. */
+
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { reportFailure } from './failure.js';
+
+/** Exit code for a wrong option or verb. */
+const USAGE = 2;
+
+const collect = (value: string, before: string[]): string[] => [...before, value];
+
+/** Every verb's help ends with two lines to try. */
+function examples(first: string, second: string): string {
+  return `\nExamples:\n  $ ${first}\n  $ ${second}`;
+}
+
+/** package.json lies one folder higher seen from src/cli than from dist/src/cli. */
+function version(): string {
+  for (const path of ['../../package.json', '../../../package.json']) {
+    try {
+      return (JSON.parse(readFileSync(new URL(path, import.meta.url), 'utf8')) as { version: string }).version;
+    } catch {
+      // The other place.
+    }
+  }
+  return 'unknown';
+}
+
+function runOptions(command: Command): Command {
+  return command
+    .option('--trace <file>', 'write what a step consists of (dispatches, bytes, FLOPs, times) as JSON')
+    .option('--json', 'print the result as JSON')
+    .option('--quiet', 'no progress; warnings are shown all the same');
+}
+
+function modelOptions(command: Command): Command {
+  return command
+    .requiredOption('--model <path>', 'run folder, checkpoint folder or .safetensors file')
+    .option('--student', 'the student in place of the teacher')
+    .option('--heads <n>', 'attention heads, where nothing else tells')
+    .option('--size <px>', 'side of the centre crop')
+    .option('--resize <px>', 'shorter side before the crop')
+    .option('--batch <n>', 'pictures at a time');
+}
+
+function build(): Command {
+  const program = new Command('webdino')
+    .description('DINOv2 on any GPU: training, evaluation and features.')
+    .version(version())
+    .option('--adapter <name>', 'auto, hardware, lavapipe, swiftshader or bundled; the same as WEBDINO_ADAPTER')
+    .hook('preAction', (command) => {
+      const { adapter } = command.opts<{ adapter?: string }>();
+      if (adapter !== undefined) process.env.WEBDINO_ADAPTER = adapter;
+    })
+    .addHelpText('after', examples('webdino doctor', 'webdino train --data photos --out runs/photos --preset small96'));
+
+  program
+    .command('doctor')
+    .description('Which GPU there is, whether it computes right, and the line that would make it faster.')
+    .option('--json', 'print the diagnosis as JSON')
+    .addHelpText('after', examples('webdino doctor', 'webdino --adapter lavapipe doctor --json'))
+    .action(async (options) => {
+      const { doctor } = await import('./doctor.js');
+      process.exitCode = await doctor(options);
+    });
+
+  runOptions(
+    program
+      .command('train')
+      .description('Trains DINOv2 on pictures, from scratch or from a backbone (student.pretrained_weights).')
+      .option('--data <source>', 'folder, .zip or .tar of pictures, or mnist:split=TRAIN')
+      .option('--out <folder>', 'folder of the run: checkpoints, metrics.jsonl, config.yaml, report.html')
+      .option('--config <file>', 'YAML; keys are those of the official configurations')
+      .option('--preset <name>', 'start from a named configuration; see webdino presets')
+      .option('--set <key=value>', 'one key of the configuration; may be given again', collect, [])
+      .option('--steps <n>', 'total steps; warm-up and the like are compressed to fit')
+      .option('--seed <n>', 'two runs of one seed give the same bytes')
+      .option('--overwrite', 'replace a run that lies in the folder')
+      .option('--dry-run', 'print parameters, memory, dispatches and steps, and exit'),
+  )
+    .addHelpText(
+      'after',
+      examples(
+        'webdino train --data photos --out runs/photos --preset small96',
+        'webdino train --data cifar.tar --out runs/cifar --preset cifar --set optim.lr=1e-3 --steps 2000',
+      ),
+    )
+    .action(async (options) => {
+      const { train } = await import('./train.js');
+      await train(options);
+    });
+
+  runOptions(
+    program
+      .command('resume <folder>')
+      .description('Goes on with a run that was stopped, bit for bit as if it had not been.')
+      .option('--from <checkpoint>', 'an earlier checkpoint, such as step_0001000')
+      .option('--set <key=value>', 'change one key of the configuration; may be given again', collect, []),
+  )
+    .addHelpText('after', examples('webdino resume runs/photos', 'webdino resume runs/photos --from step_0001000 --set optim.lr=5e-4'))
+    .action(async (folder: string, options) => {
+      const { resume } = await import('./train.js');
+      await resume(folder, options);
+    });
+
+  const evaluate = program
+    .command('eval')
+    .description('Evaluates frozen features.')
+    .addHelpText(
+      'after',
+      examples(
+        'webdino eval knn --model runs/photos --train labelled/train --test labelled/val',
+        'webdino eval knn --help',
+      ),
+    );
+  modelOptions(evaluate.command('knn').description('k-nearest-neighbour accuracy, the official protocol.'))
+    .requiredOption('--train <source>', 'labelled pictures that vote')
+    .requiredOption('--test <source>', 'labelled pictures that are classified')
+    .option('--k <list>', 'numbers of neighbours, such as 10,20,100,200')
+    .option('--temperature <t>', 'of the votes (0.07)')
+    .option('--n-per-class <n>', 'few-shot: training pictures of each class')
+    .option('--n-tries <n>', 'few-shot: draws to average over')
+    .option('--baselines', 'also raw pixels and an untrained network')
+    .option('--json', 'print the result as JSON')
+    .addHelpText(
+      'after',
+      examples(
+        'webdino eval knn --model runs/photos --train labelled/train --test labelled/val --baselines',
+        'webdino eval knn --model dinov2_vits14.safetensors --train train.tar --test val.tar --k 20 --json',
+      ),
+    )
+    .action(async (options) => {
+      const { evalKnn } = await import('./eval.js');
+      await evalKnn(options);
+    });
+
+  modelOptions(program.command('embed').description('Features of every picture as a NumPy file.'))
+    .requiredOption('--data <source>', 'folder, .zip or .tar of pictures')
+    .requiredOption('--out <file>', 'the .npy file; names and labels go beside it')
+    .option('--tokens <which>', 'cls, patch-mean or cls+patch-mean')
+    .addHelpText(
+      'after',
+      examples(
+        'webdino embed --model runs/photos --data photos --out features.npy',
+        'webdino embed --model runs/photos --data photos.zip --out features.npy --tokens cls+patch-mean',
+      ),
+    )
+    .action(async (options) => {
+      const { embed } = await import('./embed.js');
+      await embed(options);
+    });
+
+  program
+    .command('parity <folder>')
+    .description('Runs golden cases, outputs and gradients of the reference PyTorch modules.')
+    .option('--dtype <type>', 'arithmetic: f32')
+    .option('--max-params <n>', 'leave out larger models')
+    .option('--json', 'print the result as JSON')
+    .addHelpText('after', examples('webdino parity goldens', 'webdino parity goldens --max-params 1e6 --json'))
+    .action(async (folder: string, options) => {
+      const { parity } = await import('./parity.js');
+      process.exitCode = await parity(folder, options);
+    });
+
+  runOptions(
+    program
+      .command('quickstart')
+      .description('Trains a tiny DINOv2 on handwritten digits for about two minutes, then compares its features.')
+      .option('--out <folder>', 'folder of the run', 'runs/quickstart')
+      .option('--steps <n>', 'this many steps instead of what fits in the time')
+      .option('--seed <n>', 'two runs of one seed and number of steps give the same bytes'),
+  )
+    .addHelpText('after', examples('npm start', 'webdino quickstart --steps 300 --out runs/digits'))
+    .action(async (options) => {
+      const { quickstart } = await import('./quickstart.js');
+      await quickstart(options);
+    });
+
+  program
+    .command('presets')
+    .description('Lists the named configurations.')
+    .option('--json', 'print them as JSON, with what each changes')
+    .addHelpText('after', examples('webdino presets', 'webdino presets --json'))
+    .action(async ({ json }: { json?: boolean }) => {
+      const { PRESETS } = await import('../train/presets.js');
+      const lines = Object.entries(PRESETS).map(([name, { description }]) => `${name}\n    ${description}`);
+      console.log(json ? JSON.stringify(PRESETS, null, 2) : lines.join('\n'));
+    });
+
+  program
+    .command('schema')
+    .description('Prints the JSON Schema of the configuration, for completion in editors.')
+    .addHelpText('after', examples('webdino schema > webdino.schema.json', 'webdino schema | less'))
+    .action(async () => {
+      const { configJsonSchema } = await import('../train/config.js');
+      console.log(JSON.stringify(configJsonSchema(), null, 2));
+    });
+
+  return program;
+}
+
+/** commander's errors in one line each, as all others; settings are taken over by each verb. */
+function prepare(command: Command): Command {
+  command.exitOverride().configureOutput({
+    outputError: (text, write) => write(`${text.trim().replace(/^error: /, 'webdino: ').replace(/\s*\n\s*/g, ' ')}\n`),
+  });
+  command.commands.forEach((one) => {
+    prepare(one);
+  });
+  return command;
+}
+
+try {
+  await prepare(build()).parseAsync();
+} catch (error) {
+  // Help and version are "errors" with exit code 0.
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : USAGE;
+  else process.exitCode = reportFailure(error);
+}

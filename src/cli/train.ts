@@ -1,0 +1,202 @@
+/** `webdino train` and `webdino resume`: a folder of pictures in, a run folder out. */
+
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { isBuiltInDataset, openDataset } from '../data/mnist_source.js';
+import type { ImageSource } from '../data/source.js';
+import { trainingSchedules } from '../dinov2/schedules.js';
+import { UsageError } from '../errors.js';
+import type { Gpu } from '../gpu/device.js';
+import { openGpu } from '../node.js';
+import type { Checkpoint } from '../train/checkpoint.js';
+import { loadConfig, type PartialConfig, type ResolvedConfig } from '../train/config.js';
+import { KnnMonitor } from '../train/knn_monitor.js';
+import { formatDuration, Progress, shortNumber } from '../train/progress.js';
+import { planTraining, prepareResume, train as runTraining, type TrainResult } from '../train/trainer.js';
+import { interruptible } from './interrupt.js';
+
+/** Options of both verbs, as the command line gives them. */
+export interface RunArguments {
+  /** Writes what a step consists of to this file (JSON). */
+  readonly trace?: string;
+  /** One JSON object on standard output instead of lines for people. */
+  readonly json?: boolean;
+  /** No progress; warnings are shown all the same. */
+  readonly quiet?: boolean;
+}
+
+export interface TrainArguments extends RunArguments {
+  readonly data?: string;
+  readonly out?: string;
+  readonly config?: string;
+  readonly preset?: string;
+  readonly set?: readonly string[];
+  readonly steps?: string | number;
+  readonly seed?: string | number;
+  readonly overwrite?: boolean;
+  readonly dryRun?: boolean;
+}
+
+export interface ResumeArguments extends RunArguments {
+  readonly from?: string;
+  readonly set?: readonly string[];
+}
+
+/** Starts a run, or with `dryRun` says what it would take. */
+export async function train(args: TrainArguments): Promise<void> {
+  const config = trainConfig(args);
+  const out = config.train.output_dir;
+  if (out === '.' && !args.dryRun) throw new UsageError('--out is missing: the folder that the run is written to');
+  const source = await openTrainingData(config);
+  try {
+    const gpu = await openGpu();
+    try {
+      if (args.dryRun) await dryRun(gpu, config, source, args);
+      else await runAndTell(gpu, config, source, out, args, { overwrite: args.overwrite });
+    } finally {
+      gpu.close();
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+/** Goes on with the run in a folder. */
+export async function resume(folder: string, args: ResumeArguments): Promise<void> {
+  const { checkpoint, config, changed } = await prepareResume(folder, args);
+  const source = await openTrainingData(config);
+  try {
+    const gpu = await openGpu();
+    try {
+      if (changed.length > 0) {
+        console.error(`Changed since the checkpoint: ${changed.join(', ')}. The run goes on, but not as it would have before.`);
+      }
+      await runAndTell(gpu, config, source, folder, args, { checkpoint });
+    } finally {
+      gpu.close();
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+/** Configuration of a new run: preset, file, `--set`, then the other options; paths are made absolute, so that it runs anywhere. */
+function trainConfig(args: TrainArguments): ResolvedConfig {
+  const overrides: PartialConfig = {
+    train: {
+      dataset_path: args.data,
+      output_dir: args.out,
+      steps: wholeNumber('--steps', args.steps, 1),
+      seed: wholeNumber('--seed', args.seed, 0),
+    },
+  };
+  const config = loadConfig({ preset: args.preset, file: args.config, set: args.set, overrides });
+  const { train } = config;
+  if (/^ImageNet/.test(train.dataset_path) && !existsSync(train.dataset_path)) {
+    throw new UsageError('--data is missing: a folder, a .zip or a .tar of pictures');
+  }
+  const absolute = (path: string): string => (path === '' || isBuiltInDataset(path) ? path : resolve(path));
+  for (const key of ['dataset_path', 'eval_train_path', 'eval_val_path'] as const) train[key] = absolute(train[key]);
+  if (train.output_dir !== '.') train.output_dir = resolve(train.output_dir);
+  return config;
+}
+
+/** A whole number of at least `least`, or undefined. */
+export function wholeNumber(option: string, value: string | number | undefined, least: number): number | undefined {
+  if (value === undefined) return undefined;
+  const number = Number(value);
+  if (!Number.isSafeInteger(number) || number < least || value === '') {
+    throw new UsageError(`${option} takes a whole number from ${least}, not ${JSON.stringify(value)}`);
+  }
+  return number;
+}
+
+async function openTrainingData(config: ResolvedConfig): Promise<ImageSource> {
+  return openDataset(config.train.dataset_path);
+}
+
+/** Trains and prints what came of it. */
+export async function runAndTell(
+  gpu: Gpu,
+  config: ResolvedConfig,
+  source: ImageSource,
+  out: string,
+  args: RunArguments,
+  start: { readonly checkpoint?: Checkpoint; readonly overwrite?: boolean },
+): Promise<TrainResult> {
+  const totalSteps = trainingSchedules(config).lr.length;
+  const startStep = start.checkpoint?.state.step ?? 0;
+  const progress = new Progress({ totalSteps, startStep, quiet: args.quiet === true });
+  const note = (text: string): void => {
+    if (!args.quiet) progress.note(text);
+  };
+  note(`${gpu.capabilities.description}; ${source.length.toLocaleString('en-US')} pictures from ${source.path}`);
+  note(startStep > 0 ? `Going on at step ${startStep} of ${totalSteps} in ${out}` : `${totalSteps} steps into ${out}`);
+  const monitor = await KnnMonitor.open(gpu, config);
+  try {
+    const startMs = performance.now();
+    const result = await interruptible(
+      (signal) =>
+        runTraining({
+          gpu,
+          config,
+          source,
+          out,
+          resume: start.checkpoint,
+          overwrite: start.overwrite,
+          monitor,
+          signal,
+          progress,
+          tracePath: args.trace,
+        }),
+      () => progress.note('Stopping at a checkpoint. Ctrl-C again to stop at once, without one.'),
+    );
+    const timeMs = performance.now() - startMs;
+    if (args.json) console.log(JSON.stringify({ out, timeMs: Math.round(timeMs), ...result }, null, 2));
+    else console.log(summary(out, result, timeMs));
+    return result;
+  } finally {
+    await monitor?.close();
+  }
+}
+
+/** A few lines for people. */
+function summary(out: string, result: TrainResult, timeMs: number): string {
+  const { step, totalSteps, last, knn, warnings, badPictures, checkpoint, reportPath } = result;
+  const lines = [`${step} of ${totalSteps} steps, ${formatDuration(timeMs)}${last ? `, loss ${shortNumber(last.totalLoss)}` : ''}`];
+  if (knn) {
+    const cells = [
+      ['kNN top-1, %', ...knn.k.map((k) => `k = ${k}`)],
+      ...knn.rows.map(({ name, top1 }) => [name, ...top1.map((value) => value.toFixed(1))]),
+    ];
+    const widths = cells[0].map((_, column) => Math.max(...cells.map((row) => row[column].length)));
+    const pad = (text: string, column: number): string => (column === 0 ? text.padEnd(widths[0]) : text.padStart(widths[column]));
+    lines.push('', ...cells.map((row) => `  ${row.map(pad).join('   ')}`), '');
+  }
+  if (badPictures > 0) lines.push(`${badPictures} pictures could not be read and were skipped; metrics.jsonl names them`);
+  if (warnings > 0) lines.push(`${warnings} warnings; the report repeats them`);
+  lines.push(`checkpoint  ${checkpoint}`, `report      ${reportPath}`);
+  if (step < totalSteps) lines.push(`go on with  webdino resume ${out}`);
+  return lines.join('\n');
+}
+
+async function dryRun(gpu: Gpu, config: ResolvedConfig, source: ImageSource, args: RunArguments): Promise<void> {
+  const plan = await planTraining(gpu, config);
+  if (args.json) {
+    console.log(JSON.stringify({ adapter: gpu.capabilities.description, pictures: source.length, ...plan }, null, 2));
+    return;
+  }
+  const millions = (count: number): string => `${(count / 1e6).toPrecision(4)} million`;
+  const { parameters, backboneParameters, memoryBytes, dispatches, flops, steps, batch, learningRate } = plan;
+  const passes = (steps * batch) / source.length;
+  console.log(
+    [
+      `adapter      ${gpu.capabilities.description}`,
+      `pictures     ${source.length.toLocaleString('en-US')} from ${source.path}`,
+      `parameters   ${millions(parameters)}, of them ${millions(backboneParameters)} in the backbone`,
+      `GPU memory   ${(memoryBytes / 2 ** 20).toFixed(0)} MiB`,
+      `a step       ${dispatches} dispatches, ${(flops / 1e9).toPrecision(4)} GFLOP, ${batch} pictures`,
+      `steps        ${steps.toLocaleString('en-US')}, ${passes.toPrecision(3)} passes over the pictures, learning rate ${learningRate.toExponential(3)}`,
+    ].join('\n'),
+  );
+}
