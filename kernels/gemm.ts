@@ -3,7 +3,8 @@
  *
  * Variants (`f32` family):
  * - `tiled` (gemm.wgsl): 64 x 64 tiles through workgroup memory; any sizes.
- * - `direct` (gemm_direct.wgsl): registers only, for adapters that run on a CPU, where a barrier costs more than a load.
+ * - `direct` (gemm_direct.wgsl): registers and broadcasts, for adapters that run on a CPU, where a barrier costs more than
+ *   a load; needs subgroups.
  */
 
 import type { Capabilities } from '../src/gpu/capabilities.js';
@@ -51,7 +52,7 @@ function directFits({ layout, M, N, K }: GemmParams): boolean {
 
 function chooseVariant(params: GemmParams, caps: Capabilities): 'tiled' | 'direct' {
   if (params.variant) return params.variant;
-  return caps.software && directFits(params) ? 'direct' : 'tiled';
+  return caps.software && caps.subgroups && directFits(params) ? 'direct' : 'tiled';
 }
 
 /**

@@ -1,6 +1,8 @@
+enable subgroups;
 // out[M, N] = op(a) op(b), then the epilogue: the same as gemm.wgsl, for adapters that run on a CPU.
 // No workgroup memory: a barrier costs more there than a cache hit. An invocation owns 8 rows x 4 columns and takes K four
-// at a time as 4 x 4 matrices; the 16 invocations of a workgroup share their rows, so reads of a are uniform.
+// at a time as 4 x 4 matrices. What the lanes of a workgroup share, they load in turns of four and broadcast: such an
+// adapter loads lane by lane, so a load of one address by all lanes costs as much as a load of many.
 // Vectors run along K where it is contiguous, else along M and N: those dimensions must be multiples of 4 (K need not be in TN).
 // FLOPs: 2 M N K. Bytes: 4 (M K + K N + M N).
 @group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
@@ -16,22 +18,28 @@ const NN = 0;
 const NT = 1;
 const TN = 2;
 
-fn row_a(m: u32) -> u32 {
-  return min(m, sizes.M - 1u) * (sizes.K / 4u);
-}
-
-// Row k of b as a vector of 4 columns; zero past the end, so that a ragged sizes.K adds nothing.
+// Row k of b as a vector of 4 columns; zero past the end, so that a ragged K adds nothing.
 fn columns_b(k: u32, n4: u32, end: u32) -> vec4<f32> {
   return select(vec4<f32>(), b[min(k, sizes.K - 1u) * (sizes.N / 4u) + n4], k < end);
 }
 
+// The 4 x 4 matrix whose rows lanes 0 to 3 hold (a row is 4 values along M), with columns along K.
+fn gather_rows(lane_row: vec4<f32>) -> mat4x4<f32> {
+  return transpose(mat4x4<f32>(
+    subgroupBroadcast(lane_row, 0u), subgroupBroadcast(lane_row, 1u),
+    subgroupBroadcast(lane_row, 2u), subgroupBroadcast(lane_row, 3u)));
+}
+
 @compute @workgroup_size(16)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32,
+        @builtin(subgroup_invocation_id) subgroup_lane: u32) {
   let K4 = sizes.K / 4u;
   let M4 = sizes.M / 4u;
   let N4 = sizes.N / 4u;
+  let turn = subgroup_lane % 4u;
   let m = group.y * 8u;
   let n = (group.x * 16u + lane) * 4u;
+  let n4 = min(n, sizes.N - 1u) / 4u;
   let first = group.z * sizes.k_per_part;
   let end = min(first + sizes.k_per_part, sizes.K);
   var acc0 = vec4<f32>();
@@ -45,14 +53,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (LAYOUT == TN) {
     let m_low = min(m / 4u, M4 - 1u);
     let m_high = min(m / 4u + 1u, M4 - 1u);
-    let n4 = min(n / 4u, N4 - 1u);
     for (var k = first; k < end; k += 4u) {
-      let k1 = min(k + 1u, sizes.K - 1u);
-      let k2 = min(k + 2u, sizes.K - 1u);
-      let k3 = min(k + 3u, sizes.K - 1u);
+      let row = min(k + turn, sizes.K - 1u) * M4;
+      let low = gather_rows(a[row + m_low]);
+      let high = gather_rows(a[row + m_high]);
       let tile = mat4x4<f32>(columns_b(k, n4, end), columns_b(k + 1u, n4, end), columns_b(k + 2u, n4, end), columns_b(k + 3u, n4, end));
-      let low = transpose(mat4x4<f32>(a[k * M4 + m_low], a[k1 * M4 + m_low], a[k2 * M4 + m_low], a[k3 * M4 + m_low]));
-      let high = transpose(mat4x4<f32>(a[k * M4 + m_high], a[k1 * M4 + m_high], a[k2 * M4 + m_high], a[k3 * M4 + m_high]));
       acc0 += tile * low[0];
       acc1 += tile * low[1];
       acc2 += tile * low[2];
@@ -63,43 +68,36 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
       acc7 += tile * high[3];
     }
   } else {
-    let a0 = row_a(m);
-    let a1 = row_a(m + 1u);
-    let a2 = row_a(m + 2u);
-    let a3 = row_a(m + 3u);
-    let a4 = row_a(m + 4u);
-    let a5 = row_a(m + 5u);
-    let a6 = row_a(m + 6u);
-    let a7 = row_a(m + 7u);
-    if (LAYOUT == NT) {
-      let b0 = min(n, sizes.N - 1u) * K4;
-      let b1 = min(n + 1u, sizes.N - 1u) * K4;
-      let b2 = min(n + 2u, sizes.N - 1u) * K4;
-      let b3 = min(n + 3u, sizes.N - 1u) * K4;
-      for (var k = first / 4u; k < end / 4u; k++) {
+    let row_low = min(m + turn, sizes.M - 1u) * K4;
+    let row_high = min(m + 4u + turn, sizes.M - 1u) * K4;
+    let b0 = min(n, sizes.N - 1u) * K4;
+    let b1 = min(n + 1u, sizes.N - 1u) * K4;
+    let b2 = min(n + 2u, sizes.N - 1u) * K4;
+    let b3 = min(n + 3u, sizes.N - 1u) * K4;
+    for (var k = first / 4u; k < end / 4u; k++) {
+      let low = a[row_low + k];
+      let high = a[row_high + k];
+      if (LAYOUT == NT) {
         let tile = mat4x4<f32>(b[b0 + k], b[b1 + k], b[b2 + k], b[b3 + k]);
-        acc0 += a[a0 + k] * tile;
-        acc1 += a[a1 + k] * tile;
-        acc2 += a[a2 + k] * tile;
-        acc3 += a[a3 + k] * tile;
-        acc4 += a[a4 + k] * tile;
-        acc5 += a[a5 + k] * tile;
-        acc6 += a[a6 + k] * tile;
-        acc7 += a[a7 + k] * tile;
-      }
-    } else {
-      let n4 = min(n / 4u, N4 - 1u);
-      for (var k = first / 4u; k < end / 4u; k++) {
-        let k4 = k * 4u * N4 + n4;
-        let tile = mat4x4<f32>(b[k4], b[k4 + N4], b[k4 + 2u * N4], b[k4 + 3u * N4]);
-        acc0 += tile * a[a0 + k];
-        acc1 += tile * a[a1 + k];
-        acc2 += tile * a[a2 + k];
-        acc3 += tile * a[a3 + k];
-        acc4 += tile * a[a4 + k];
-        acc5 += tile * a[a5 + k];
-        acc6 += tile * a[a6 + k];
-        acc7 += tile * a[a7 + k];
+        acc0 += subgroupBroadcast(low, 0u) * tile;
+        acc1 += subgroupBroadcast(low, 1u) * tile;
+        acc2 += subgroupBroadcast(low, 2u) * tile;
+        acc3 += subgroupBroadcast(low, 3u) * tile;
+        acc4 += subgroupBroadcast(high, 0u) * tile;
+        acc5 += subgroupBroadcast(high, 1u) * tile;
+        acc6 += subgroupBroadcast(high, 2u) * tile;
+        acc7 += subgroupBroadcast(high, 3u) * tile;
+      } else {
+        let at = k * 4u * N4 + n4;
+        let tile = mat4x4<f32>(b[at], b[at + N4], b[at + 2u * N4], b[at + 3u * N4]);
+        acc0 += tile * subgroupBroadcast(low, 0u);
+        acc1 += tile * subgroupBroadcast(low, 1u);
+        acc2 += tile * subgroupBroadcast(low, 2u);
+        acc3 += tile * subgroupBroadcast(low, 3u);
+        acc4 += tile * subgroupBroadcast(high, 0u);
+        acc5 += tile * subgroupBroadcast(high, 1u);
+        acc6 += tile * subgroupBroadcast(high, 2u);
+        acc7 += tile * subgroupBroadcast(high, 3u);
       }
     }
   }

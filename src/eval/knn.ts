@@ -167,6 +167,11 @@ function normalisedRows(
   return block;
 }
 
+/** The order of neighbours, last first: smaller values, and of equal ones the higher row. */
+function isWorse(value: number, row: number, otherValue: number, otherRow: number): boolean {
+  return value < otherValue || (value === otherValue && row > otherRow);
+}
+
 /** The best rows of every query so far: a heap each, its worst row on top. Equal values rank by the lower row. */
 class NearestRows {
   private readonly values: Float32Array;
@@ -184,59 +189,49 @@ class NearestRows {
 
   /** Offers the values of rows `firstRow`, `firstRow + 1`, …, which must follow those offered before. */
   offer(query: number, line: Float32Array, firstRow: number): void {
-    const { k } = this;
+    const { k, values } = this;
     const base = query * k;
-    let count = this.counts[query];
     let i = 0;
-    for (; i < line.length && count < k; i++, count++) {
-      this.values[base + count] = line[i];
-      this.rows[base + count] = firstRow + i;
-      this.rise(base, count);
+    for (; i < line.length && this.counts[query] < k; i++) {
+      this.rise(base, this.counts[query]++, line[i], firstRow + i);
     }
-    this.counts[query] = count;
-    let worst = this.values[base];
     for (; i < line.length; i++) {
       // An equal value comes later, so it ranks behind what is kept.
-      if (line[i] > worst) {
-        this.values[base] = line[i];
-        this.rows[base] = firstRow + i;
-        this.sink(base, count);
-        worst = this.values[base];
-      }
+      if (line[i] > values[base]) this.sink(base, line[i], firstRow + i);
     }
   }
 
-  private isWorse(a: number, b: number): boolean {
+  /** Puts a row at place `at`, the heap's new last, and moves what is better above it down. */
+  private rise(base: number, at: number, value: number, row: number): void {
     const { values, rows } = this;
-    return values[a] < values[b] || (values[a] === values[b] && rows[a] > rows[b]);
-  }
-
-  private swap(a: number, b: number): void {
-    const { values, rows } = this;
-    [values[a], values[b]] = [values[b], values[a]];
-    [rows[a], rows[b]] = [rows[b], rows[a]];
-  }
-
-  private rise(base: number, at: number): void {
     while (at > 0) {
       const parent = (at - 1) >> 1;
-      if (!this.isWorse(base + at, base + parent)) return;
-      this.swap(base + at, base + parent);
+      if (!isWorse(value, row, values[base + parent], rows[base + parent])) break;
+      values[base + at] = values[base + parent];
+      rows[base + at] = rows[base + parent];
       at = parent;
     }
+    values[base + at] = value;
+    rows[base + at] = row;
   }
 
-  private sink(base: number, count: number): void {
+  /** Puts a row in place of the worst, and moves what is worse below it up. */
+  private sink(base: number, value: number, row: number): void {
+    const { values, rows, k } = this;
     let at = 0;
     for (;;) {
-      let worst = at;
-      for (let child = 2 * at + 1; child <= 2 * at + 2 && child < count; child++) {
-        if (this.isWorse(base + child, base + worst)) worst = child;
-      }
-      if (worst === at) return;
-      this.swap(base + at, base + worst);
-      at = worst;
+      let child = 2 * at + 1;
+      if (child >= k) break;
+      const other = base + child + 1;
+      if (child + 1 < k && isWorse(values[other], rows[other], values[other - 1], rows[other - 1])) child++;
+      const next = base + child;
+      if (!isWorse(values[next], rows[next], value, row)) break;
+      values[base + at] = values[next];
+      rows[base + at] = rows[next];
+      at = child;
     }
+    values[base + at] = value;
+    rows[base + at] = row;
   }
 
   sorted(): Neighbours {
@@ -244,7 +239,9 @@ class NearestRows {
     const indices = new Uint32Array(queries * k);
     const similarities = new Float32Array(queries * k);
     for (let q = 0; q < queries; q++) {
-      const order = Array.from({ length: k }, (_, i) => q * k + i).sort((a, b) => (this.isWorse(a, b) ? 1 : -1));
+      const order = Array.from({ length: k }, (_, i) => q * k + i).sort(
+        (a, b) => this.values[b] - this.values[a] || this.rows[a] - this.rows[b],
+      );
       order.forEach((from, to) => {
         indices[q * k + to] = this.rows[from];
         similarities[q * k + to] = this.values[from];

@@ -92,7 +92,7 @@ export function readNpy(bytes: Uint8Array): NpyArray {
       `The .npy file holds ${bytes.length - dataStart} bytes of elements; '${descriptor}' [${shape.join(', ')}] needs ${expected}.`,
     );
   }
-  return { shape, data: typedArray(descriptor, bytes.slice(dataStart).buffer) };
+  return { shape, data: typedArray(descriptor, Uint8Array.prototype.slice.call(bytes, dataStart).buffer) };
 }
 
 function bytesOf(descriptor: string): number {

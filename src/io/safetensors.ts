@@ -329,7 +329,7 @@ function uint16(data: Uint8Array): Uint16Array {
 
 /** The same bytes where typed arrays of this element size can lie; copied only when they do not yet. */
 function aligned(data: Uint8Array, elementBytes: number): Uint8Array {
-  return data.byteOffset % elementBytes === 0 ? data : data.slice();
+  return data.byteOffset % elementBytes === 0 ? data : Uint8Array.prototype.slice.call(data);
 }
 
 function parseHeader(bytes: Uint8Array): Record<string, unknown> {

@@ -59,3 +59,12 @@ test('npy: refusals name the cure', async (t) => {
   t.throws(() => readNpy(file('<f4').subarray(0, 60)), /truncated inside its header/);
   t.throws(() => encodeNpy({ shape: [3], data: new Float32Array(2) }), /has 3 elements; 2 were given/);
 });
+
+test('a file read into a Buffer, whose memory is shared with others, is read right', (t) => {
+  const values = Float32Array.of(1.5, -2, 3);
+  const bytes = encodeNpy(values, [3]);
+  const shared = Buffer.from(new ArrayBuffer(bytes.length + 24), 3, bytes.length);
+  shared.set(bytes);
+  t.deepEqual([...readNpy(shared).data], [1.5, -2, 3]);
+  t.end();
+});
