@@ -1,5 +1,6 @@
 /** L2 normalisation of rows: x / max(|x|, epsilon) (spec §2.1). */
 
+import type { Capabilities } from '../src/gpu/capabilities.js';
 import { foldGrid, type KernelPlan } from '../src/gpu/kernel_plan.js';
 import { rowGroups, rowLanes } from './row_lanes.js';
 
@@ -13,8 +14,8 @@ export interface L2NormalizeParams {
 }
 
 /** Bindings: x [from + rows or more, columns], y [rows, columns], norms [rows]. */
-export function plan({ rows, columns, from, epsilon }: L2NormalizeParams): KernelPlan {
-  const lanes = rowLanes(columns);
+export function plan({ rows, columns, from, epsilon }: L2NormalizeParams, caps: Capabilities): KernelPlan {
+  const lanes = rowLanes(columns, caps);
   return {
     shader: 'l2_normalize.wgsl',
     prelude: { LANES: lanes, R: rows, D: columns, FROM: from, EPS: epsilon },

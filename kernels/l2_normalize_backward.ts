@@ -1,5 +1,6 @@
 /** Gradient of the L2 normalisation of some consecutive rows, with the sum with an earlier gradient in the same pass. */
 
+import type { Capabilities } from '../src/gpu/capabilities.js';
 import { foldGrid, type KernelPlan } from '../src/gpu/kernel_plan.js';
 import { rowGroups, rowLanes } from './row_lanes.js';
 
@@ -19,8 +20,8 @@ export interface L2NormalizeBackwardParams {
  * Bindings: x [sourceRows, columns], norms [rows], dy [rows, columns], sum [sourceRows, columns] (any tensor without
  * `add`), dx [sourceRows, columns].
  */
-export function plan({ sourceRows, rows, from, columns, epsilon, add }: L2NormalizeBackwardParams): KernelPlan {
-  const lanes = rowLanes(columns);
+export function plan({ sourceRows, rows, from, columns, epsilon, add }: L2NormalizeBackwardParams, caps: Capabilities): KernelPlan {
+  const lanes = rowLanes(columns, caps);
   return {
     shader: 'l2_normalize_backward.wgsl',
     prelude: { LANES: lanes, N: sourceRows, R: rows, FROM: from, D: columns, EPS: epsilon, ADD: add },

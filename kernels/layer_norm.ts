@@ -1,5 +1,6 @@
 /** Layer-norm over rows, reading them through an index where one is given (spec §1.3; eps 1e-6, biased variance). */
 
+import type { Capabilities } from '../src/gpu/capabilities.js';
 import { foldGrid, type KernelPlan } from '../src/gpu/kernel_plan.js';
 import { rowGroups, rowLanes } from './row_lanes.js';
 
@@ -16,8 +17,8 @@ export interface LayerNormParams {
  * Bindings: x [any, columns], weight [columns], bias [columns], rows u32 [rows] (any u32 tensor without `gather`),
  * y [rows, columns], statistics [rows, 2] (mean, reciprocal standard deviation).
  */
-export function plan({ rows, columns, epsilon, gather }: LayerNormParams): KernelPlan {
-  const lanes = rowLanes(columns);
+export function plan({ rows, columns, epsilon, gather }: LayerNormParams, caps: Capabilities): KernelPlan {
+  const lanes = rowLanes(columns, caps);
   return {
     shader: 'layer_norm.wgsl',
     prelude: { LANES: lanes, R: rows, D: columns, EPS: epsilon, GATHER: gather },

@@ -1,5 +1,6 @@
 /** Layer-norm's input gradient, with the gathered rows' scatter and the sum with an earlier gradient in the same pass. */
 
+import type { Capabilities } from '../src/gpu/capabilities.js';
 import { foldGrid, type KernelPlan } from '../src/gpu/kernel_plan.js';
 import { rowGroups, rowLanes } from './row_lanes.js';
 
@@ -17,8 +18,8 @@ export interface LayerNormBackwardParams {
  * Bindings: x [rows, columns], weight [columns], statistics [rows of y, 2], inverse u32 [rows] (any tensor without
  * `gather`), dy [rows of y, columns], sum [rows, columns] (any tensor without `add`), dx [rows, columns].
  */
-export function plan({ rows, columns, gather, add }: LayerNormBackwardParams): KernelPlan {
-  const lanes = rowLanes(columns);
+export function plan({ rows, columns, gather, add }: LayerNormBackwardParams, caps: Capabilities): KernelPlan {
+  const lanes = rowLanes(columns, caps);
   return {
     shader: 'layer_norm_backward.wgsl',
     prelude: { LANES: lanes, N: rows, D: columns, GATHER: gather, ADD: add },

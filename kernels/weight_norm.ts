@@ -1,5 +1,6 @@
 /** Weight normalisation of the head's last layer: row k is g_k v_k / |v_k| (spec §2.1). */
 
+import type { Capabilities } from '../src/gpu/capabilities.js';
 import { foldGrid, type KernelPlan } from '../src/gpu/kernel_plan.js';
 import { rowGroups, rowLanes } from './row_lanes.js';
 
@@ -10,8 +11,8 @@ export interface WeightNormParams {
 }
 
 /** Bindings: v [rows, columns], g [rows], w [rows, columns], 1 / |v_k| [rows]. */
-export function plan({ rows, columns }: WeightNormParams): KernelPlan {
-  const lanes = rowLanes(columns);
+export function plan({ rows, columns }: WeightNormParams, caps: Capabilities): KernelPlan {
+  const lanes = rowLanes(columns, caps);
   return {
     shader: 'weight_norm.wgsl',
     prelude: { LANES: lanes, K: rows, D: columns },

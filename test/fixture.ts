@@ -15,6 +15,11 @@ export function testGpu(): Promise<Gpu> {
   return shared;
 }
 
+/** The same adapter, planned for as if it were hardware: the variants a real GPU gets, run on the CPU. */
+export function plannedAsHardware(gpu: Gpu): Gpu {
+  return Object.create(gpu, { capabilities: { value: { ...gpu.capabilities, software: false } } }) as Gpu;
+}
+
 /** Deterministic numbers in [-1, 1). */
 export function noise(count: number, seed: number): Float32Array {
   let state = (seed * 2654435761 + 12345) >>> 0;
@@ -87,6 +92,8 @@ export interface OperatorCase {
   readonly oracle: (inputs: Readonly<Record<string, Float64Array>>) => ArrayLike<number>;
   readonly forward?: Tolerance;
   readonly gradient?: Tolerance;
+  /** Also checks the variants that the plans choose for hardware, where the adapter under test runs on the CPU. */
+  readonly hardwareToo?: boolean;
   /** Step of the central differences, for oracles with kinks or large third derivatives. */
   readonly step?: number;
 }
@@ -97,8 +104,14 @@ export interface OperatorCase {
  * nothing written past a tensor's end, nothing read that nobody wrote; and the same bits on a second run.
  */
 export async function checkOperator(t: Test, operator: OperatorCase): Promise<void> {
-  const gpu = await testGpu();
-  const { name } = operator;
+  const adapter = await testGpu();
+  await checkOn(t, operator, adapter, operator.name);
+  if (operator.hardwareToo && adapter.capabilities.software) {
+    await checkOn(t, operator, plannedAsHardware(adapter), `${operator.name}, as on hardware`);
+  }
+}
+
+async function checkOn(t: Test, operator: OperatorCase, gpu: Gpu, name: string): Promise<void> {
   const exact = Object.fromEntries(
     Object.entries(operator.inputs).map(([key, input]) => [key, Float64Array.from(input.data)]),
   );

@@ -98,7 +98,10 @@ function build(): Command {
       .option('--from <checkpoint>', 'an earlier checkpoint, such as step_0001000')
       .option('--set <key=value>', 'change one key of the configuration; may be given again', collect, []),
   )
-    .addHelpText('after', examples('webdino resume runs/photos', 'webdino resume runs/photos --from step_0001000 --set optim.lr=5e-4'))
+    .addHelpText(
+      'after',
+      examples('webdino resume runs/photos', 'webdino resume runs/photos --from step_0001000 --set optim.lr=5e-4'),
+    )
     .action(async (folder: string, options) => {
       const { resume } = await import('./train.js');
       await resume(folder, options);
@@ -203,7 +206,13 @@ function build(): Command {
 /** commander's errors in one line each, as all others; settings are taken over by each verb. */
 function prepare(command: Command): Command {
   command.exitOverride().configureOutput({
-    outputError: (text, write) => write(`${text.trim().replace(/^error: /, 'webdino: ').replace(/\s*\n\s*/g, ' ')}\n`),
+    outputError: (text, write) =>
+      write(
+        `${text
+          .trim()
+          .replace(/^error: /, 'webdino: ')
+          .replace(/\s*\n\s*/g, ' ')}\n`,
+      ),
   });
   command.commands.forEach((one) => {
     prepare(one);

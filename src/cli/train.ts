@@ -69,7 +69,9 @@ export async function resume(folder: string, args: ResumeArguments): Promise<voi
     const gpu = await openGpu();
     try {
       if (changed.length > 0) {
-        console.error(`Changed since the checkpoint: ${changed.join(', ')}. The run goes on, but not as it would have before.`);
+        console.error(
+          `Changed since the checkpoint: ${changed.join(', ')}. The run goes on, but not as it would have before.`,
+        );
       }
       await runAndTell(gpu, config, source, folder, args, { checkpoint });
     } finally {
@@ -163,17 +165,21 @@ export async function runAndTell(
 /** A few lines for people. */
 function summary(out: string, result: TrainResult, timeMs: number): string {
   const { step, totalSteps, last, knn, warnings, badPictures, checkpoint, reportPath } = result;
-  const lines = [`${step} of ${totalSteps} steps, ${formatDuration(timeMs)}${last ? `, loss ${shortNumber(last.totalLoss)}` : ''}`];
+  const lines = [
+    `${step} of ${totalSteps} steps, ${formatDuration(timeMs)}${last ? `, loss ${shortNumber(last.totalLoss)}` : ''}`,
+  ];
   if (knn) {
     const cells = [
       ['kNN top-1, %', ...knn.k.map((k) => `k = ${k}`)],
       ...knn.rows.map(({ name, top1 }) => [name, ...top1.map((value) => value.toFixed(1))]),
     ];
     const widths = cells[0].map((_, column) => Math.max(...cells.map((row) => row[column].length)));
-    const pad = (text: string, column: number): string => (column === 0 ? text.padEnd(widths[0]) : text.padStart(widths[column]));
+    const pad = (text: string, column: number): string =>
+      column === 0 ? text.padEnd(widths[0]) : text.padStart(widths[column]);
     lines.push('', ...cells.map((row) => `  ${row.map(pad).join('   ')}`), '');
   }
-  if (badPictures > 0) lines.push(`${badPictures} pictures could not be read and were skipped; metrics.jsonl names them`);
+  if (badPictures > 0)
+    lines.push(`${badPictures} pictures could not be read and were skipped; metrics.jsonl names them`);
   if (warnings > 0) lines.push(`${warnings} warnings; the report repeats them`);
   lines.push(`checkpoint  ${checkpoint}`, `report      ${reportPath}`);
   if (step < totalSteps) lines.push(`go on with  webdino resume ${out}`);

@@ -117,7 +117,10 @@ export async function openDataset(path: string): Promise<ImageSource> {
     const [key, value] = part.split('=', 2);
     if (key === 'split' && (value === 'TRAIN' || value === 'TEST')) split = value;
     else if (key === 'count' && /^[1-9]\d*$/.test(value ?? '')) count = Number(value);
-    else throw new UsageError(`${path}: "${part}" is not understood; write mnist:split=TRAIN or mnist:split=TEST:count=500.`);
+    else
+      throw new UsageError(
+        `${path}: "${part}" is not understood; write mnist:split=TRAIN or mnist:split=TEST:count=500.`,
+      );
   }
   return openMnist(split, count);
 }

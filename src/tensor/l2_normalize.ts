@@ -28,7 +28,7 @@ export function l2Normalize(graph: Graph, x: Tensor, epsilon = 1e-12, range?: Ro
   }
   const y = program.intermediate('l2_normalize', [rows, columns]);
   const norms = program.intermediate('l2_norms', [rows]);
-  program.dispatch(l2NormalizeKernel.plan({ rows, columns, from, epsilon }), [x, y, norms]);
+  program.dispatch(l2NormalizeKernel.plan({ rows, columns, from, epsilon }, program.gpu.capabilities), [x, y, norms]);
   if (!graph.needsGradient(x)) return y;
 
   graph.onBackward([y], ([dy]) => {
@@ -37,7 +37,7 @@ export function l2Normalize(graph: Graph, x: Tensor, epsilon = 1e-12, range?: Ro
       x,
       (into, sum) => {
         const add = sum !== undefined;
-        const plan = backwardKernel.plan({ sourceRows: x.rows, rows, from, columns, epsilon, add });
+        const plan = backwardKernel.plan({ sourceRows: x.rows, rows, from, columns, epsilon, add }, program.gpu.capabilities);
         program.dispatch(plan, [x, norms, dy, sum ?? dy, into]);
       },
       { fuse: true },

@@ -26,7 +26,7 @@ export function layerNorm(graph: Graph, x: Tensor, weight: Tensor, bias: Tensor,
   const gather = subset !== undefined;
   const y = program.intermediate('layer_norm', [rows, columns]);
   const statistics = program.intermediate('layer_norm_statistics', [rows, 2]);
-  program.dispatch(layerNormKernel.plan({ rows, columns, epsilon: LAYER_NORM_EPSILON, gather }), [
+  program.dispatch(layerNormKernel.plan({ rows, columns, epsilon: LAYER_NORM_EPSILON, gather }, program.gpu.capabilities), [
     x,
     weight,
     bias,
@@ -58,7 +58,7 @@ export function layerNorm(graph: Graph, x: Tensor, weight: Tensor, bias: Tensor,
     graph.contribute(
       x,
       (into, sum) => {
-        const plan = backwardKernel.plan({ rows: x.rows, columns, gather, add: sum !== undefined });
+        const plan = backwardKernel.plan({ rows: x.rows, columns, gather, add: sum !== undefined }, program.gpu.capabilities);
         program.dispatch(plan, [x, weight, statistics, subset?.inverse ?? x, dy, sum ?? dy, into]);
       },
       { fuse: true },

@@ -23,7 +23,7 @@ export function weightNorm(graph: Graph, v: Tensor, g: Tensor): Tensor {
   }
   const w = program.intermediate('weight_norm', v.shape);
   const inverseNorms = program.intermediate('weight_inverse_norms', [v.rows]);
-  program.dispatch(weightNormKernel.plan(size), [v, g, w, inverseNorms]);
+  program.dispatch(weightNormKernel.plan(size, program.gpu.capabilities), [v, g, w, inverseNorms]);
   if (!graph.needsGradient(v, g)) return w;
 
   graph.onBackward([w], ([dw]) => {
@@ -34,7 +34,7 @@ export function weightNorm(graph: Graph, v: Tensor, g: Tensor): Tensor {
       else write(program.intermediate(`unused_d_${parameter.name}`, parameter.shape));
     };
     fill(v, (dv) => {
-      fill(g, (dg) => program.dispatch(backwardKernel.plan(size), [v, g, inverseNorms, dw, dv, dg]));
+      fill(g, (dg) => program.dispatch(backwardKernel.plan(size, program.gpu.capabilities), [v, g, inverseNorms, dw, dv, dg]));
     });
   });
   return w;

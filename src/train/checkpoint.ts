@@ -263,12 +263,19 @@ async function readState(out: string, step: number): Promise<Checkpoint> {
   }
   const problem = stateProblem(value, step);
   if (problem) throw await refusal(out, folder, `${path}: ${problem}`);
-  const { files, ...state } = value as CheckpointState & Pick<Checkpoint, 'files'>;
+  return toCheckpoint(folder, value);
+}
+
+/** What state.json holds, after `stateProblem` found none. */
+function toCheckpoint(folder: string, value: unknown): Checkpoint {
+  const { step, totalSteps, seed, schedule, data, files } = value as CheckpointState & Pick<Checkpoint, 'files'>;
+  const state = { step, totalSteps, seed, schedule, data };
   return { folder, state, files, configPath: join(folder, CONFIG_FILE) };
 }
 
 function stateProblem(value: unknown, step: number): string | undefined {
-  const isRecord = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
+  const isRecord = (v: unknown): v is Record<string, unknown> =>
+    typeof v === 'object' && v !== null && !Array.isArray(v);
   const isCount = (v: unknown): boolean => Number.isSafeInteger(v) && Number(v) >= 0;
   if (!isRecord(value) || value.format !== FORMAT) return 'this is no checkpoint of webdino';
   if (value.version !== VERSION) return `it has version ${value.version}, this program reads ${VERSION}`;
@@ -379,7 +386,9 @@ async function refusal(out: string, folder: string, problem: string, cause?: unk
       return new DataError(`${problem}. Nothing was loaded; go on from the one before it: ${line}`, { cause });
     }
   }
-  return new DataError(`${problem}. Nothing was loaded, and there is no earlier checkpoint: start the run again`, { cause });
+  return new DataError(`${problem}. Nothing was loaded, and there is no earlier checkpoint: start the run again`, {
+    cause,
+  });
 }
 
 async function readSoundState(out: string, step: number): Promise<Checkpoint | undefined> {
@@ -387,8 +396,7 @@ async function readSoundState(out: string, step: number): Promise<Checkpoint | u
     const folder = join(checkpointsFolder(out), checkpointName(step));
     const value: unknown = JSON.parse(await readFile(join(folder, 'state.json'), 'utf8'));
     if (stateProblem(value, step)) return undefined;
-    const { files, ...state } = value as CheckpointState & Pick<Checkpoint, 'files'>;
-    const checkpoint = { folder, state, files, configPath: join(folder, CONFIG_FILE) };
+    const checkpoint = toCheckpoint(folder, value);
     return (await damage(checkpoint)) ? undefined : checkpoint;
   } catch {
     return undefined;
@@ -421,7 +429,9 @@ export async function loadBackbone(path: string, store: ParameterStore): Promise
     const { shape } = file.tensors.get(stored)!;
     const wanted = store.get(name).shape;
     if (shape.join(' ') !== wanted.join(' ')) {
-      throw new DataError(`student.pretrained_weights: ${path}: ${stored} is [${shape}]; this network needs [${wanted}]`);
+      throw new DataError(
+        `student.pretrained_weights: ${path}: ${stored} is [${shape}]; this network needs [${wanted}]`,
+      );
     }
     values.set(name, file.float32(stored));
   }

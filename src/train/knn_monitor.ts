@@ -107,11 +107,14 @@ function labelledPictures(source: ImageSource): number[] {
 function checkLabels(train: ImageSource, test: ImageSource): void {
   for (const source of [train, test]) {
     if (labelledPictures(source).length === 0) {
-      throw new DataError(`kNN needs labels, and ${source.path} has none: one folder a class, or a .csv beside an archive`);
+      throw new DataError(
+        `kNN needs labels, and ${source.path} has none: one folder a class, or a .csv beside an archive`,
+      );
     }
   }
   // Folders number their classes each by itself: a class that is missing in one of them shifts the others.
-  const differs = test.classNames?.findIndex((name, label) => train.classNames && train.classNames[label] !== name) ?? -1;
+  const differs =
+    test.classNames?.findIndex((name, label) => train.classNames && train.classNames[label] !== name) ?? -1;
   if (differs >= 0) {
     throw new DataError(
       `class ${differs} is "${train.classNames![differs] ?? 'missing'}" in ${train.path} and "${test.classNames![differs]}" in ${test.path}: ` +

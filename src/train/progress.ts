@@ -39,11 +39,11 @@ const PLAIN_LINE_MS = 10_000;
 /** The progress of one run. Call {@link update} as often as you like; it draws only when it is time. */
 export class Progress {
   private readonly totalSteps: number;
-  private readonly startStep: number;
+  private startStep: number;
   private readonly stream: ProgressStream;
   private readonly quiet: boolean;
   private readonly now: () => number;
-  private readonly startMs: number;
+  private startMs: number;
   private lastDrawMs = Number.NEGATIVE_INFINITY;
   private lastUpdate: ProgressUpdate | undefined;
   private lastIsDrawn = true;
@@ -64,6 +64,12 @@ export class Progress {
     this.lastIsDrawn = false;
     if (this.quiet || this.now() - this.lastDrawMs < (this.stream.isTTY ? REDRAW_MS : PLAIN_LINE_MS)) return;
     this.draw();
+  }
+
+  /** Time left is reckoned from here on: what came before `step` (compiling, baselines) says nothing of the rest. */
+  startClock(step: number): void {
+    this.startStep = step;
+    this.startMs = this.now();
   }
 
   /** A line of its own above the progress line: a warning, a checkpoint. Shown even when quiet. */

@@ -17,10 +17,19 @@ const CONTACT_ROWS = 6;
 const PCA_PICTURES = 8;
 
 /** All crops of the first pictures of step 0. Crops depend on seed, step and place alone, so this can be asked any time. */
-export async function firstCrops(source: ImageSource, config: ResolvedConfig): Promise<NonNullable<ReportData['crops']>> {
+export async function firstCrops(
+  source: ImageSource,
+  config: ResolvedConfig,
+): Promise<NonNullable<ReportData['crops']>> {
   const settings = cropSettings(config);
   const rows = Math.min(CONTACT_ROWS, config.train.batch_size_per_gpu);
-  const loader = new MultiCropLoader(source, { settings, batchSize: rows, seed: config.train.seed, workers: 0, prefetch: 0 });
+  const loader = new MultiCropLoader(source, {
+    settings,
+    batchSize: rows,
+    seed: config.train.seed,
+    workers: 0,
+    prefetch: 0,
+  });
   try {
     const { globalCrops, localCrops, indices } = await loader.next();
     const picture = (crops: Uint8Array, side: number, n: number): RgbPicture => {

@@ -202,7 +202,8 @@ class Run {
         const { checkpoint_period: checkpointPeriod, eval_period: evalPeriod } = this.config.train;
         if (isDue(step, checkpointPeriod) && !last) await this.pause(() => this.checkpoint(step));
         if (options.monitor && (isDue(step, evalPeriod) || last)) await this.pause(() => this.recordKnn(step - 1));
-        if (isDue(step, this.config.evaluation.eval_period_iterations)) await this.pause(() => this.exportTeacher(step));
+        if (isDue(step, this.config.evaluation.eval_period_iterations))
+          await this.pause(() => this.exportTeacher(step));
       }
       await this.settleAll();
       await this.checkpoint(step);
@@ -288,11 +289,15 @@ class Run {
     window.steps++;
     window.waitMs += waitMs;
     const losses = lossTerms(log);
-    const isFinite = !log.skipped && Object.values(losses).every(Number.isFinite);
-    if (step % this.config.train.log_period === 0 || step === this.totalSteps - 1 || !isFinite) this.record(step, input, log);
-    if (!isFinite) await this.stopAtNonFinite(step, input, log);
+    const usable = !log.skipped && Object.values(losses).every(Number.isFinite);
+    if (step % this.config.train.log_period === 0 || step === this.totalSteps - 1 || !usable)
+      this.record(step, input, log);
+    if (!usable) await this.stopAtNonFinite(step, input, log);
     // The first step includes the driver's compiling; times start after it.
-    if (step === this.startStep) this.resetWindow();
+    if (step === this.startStep) {
+      this.resetWindow();
+      options.progress?.startClock(step + 1);
+    }
     options.onStep?.(step, log);
     const { total_loss: loss, ibot_loss: ibot, koleo_loss: koleo } = losses;
     const dino = log.dinoGlobalLoss + log.dinoLocalLoss;
@@ -444,11 +449,18 @@ class Run {
       ]);
       await writeFileAtomic(join(beside, 'inputs.safetensors'), tensors);
       const state = { ...numbers, maskCount: masks.count, log, checkpoint: lastCheckpoint?.folder ?? null, replay };
-      const text = JSON.stringify(state, (_key, value) => (Number.isNaN(value) || Math.abs(value) === Infinity ? String(value) : value), 2);
+      const text = JSON.stringify(
+        state,
+        (_key, value) => (Number.isNaN(value) || Math.abs(value) === Infinity ? String(value) : value),
+        2,
+      );
       await writeFileAtomic(join(beside, 'state.json'), `${text}\n`);
       await writeFileAtomic(join(beside, 'config.yaml'), configToYaml(config));
     });
-    const norms = Object.entries(log.gradientNorms).map(([name, norm]): [string, number] => [`the gradient of ${name}`, norm]);
+    const norms = Object.entries(log.gradientNorms).map(([name, norm]): [string, number] => [
+      `the gradient of ${name}`,
+      norm,
+    ]);
     const where = `The step's inputs are in ${folder}; this line comes to it again with the same bits: ${replay}`;
     try {
       checkFinite({ ...lossTerms(log), ...Object.fromEntries(norms) }, step);
@@ -568,13 +580,21 @@ function lastNumber(records: readonly MetricsRecord[], name: string): number {
 }
 
 /** The newest accuracies of teacher, untrained network and raw pixels; undefined before there are any. */
-function knnTable(metrics: readonly MetricsRecord[], neighbours: readonly number[], dataset: string): KnnTable | undefined {
+function knnTable(
+  metrics: readonly MetricsRecord[],
+  neighbours: readonly number[],
+  dataset: string,
+): KnnTable | undefined {
   const k = [...new Set(neighbours)].sort((a, b) => a - b);
   const row = (name: string, prefix: string) => {
     const record = metrics.filter((one) => typeof one[`${prefix}_top1_k${k[0]}`] === 'number').at(-1);
     return record ? [{ name, top1: k.map((one) => Number(record[`${prefix}_top1_k${one}`])) }] : [];
   };
-  const rows = [...row('trained teacher', 'knn'), ...row('untrained network', 'untrained'), ...row('raw pixels', 'pixels')];
+  const rows = [
+    ...row('trained teacher', 'knn'),
+    ...row('untrained network', 'untrained'),
+    ...row('raw pixels', 'pixels'),
+  ];
   return rows.length > 0 ? { dataset, k, rows } : undefined;
 }
 

@@ -62,9 +62,9 @@ test('parity sees a wrong answer, a foreign file, a case too large', async (t) =
     const golden = readSafetensors(readFileSync(join(GOLDENS, 'components_small.safetensors')));
     const spoil = (name: string, change: (values: Float32Array) => void, metadata: Record<string, string>): void => {
       const tensors = [...golden.tensors].map(([key, { dtype, shape, data }]) => {
-        const copy = data.slice();
+        const copy = Uint8Array.from(data);
         if (key === 'head.dx') change(new Float32Array(copy.buffer));
-        return { name: key, dtype, shape, data: copy };
+        return [key, { dtype, shape, data: copy }] as const;
       });
       writeFileSync(join(folder, `${name}.safetensors`), encodeSafetensors(tensors, metadata));
     };

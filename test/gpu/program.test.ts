@@ -4,6 +4,7 @@ import * as copyRows from '../../kernels/copy_rows.js';
 import { planArenas } from '../../src/gpu/arena.js';
 import { BASELINE_CAPABILITIES } from '../../src/gpu/capabilities.js';
 import { Program } from '../../src/gpu/program.js';
+import type { TypedData } from '../../src/gpu/tensor.js';
 import { assembleShader } from '../../src/gpu/shaders.js';
 import { layerNorm } from '../../src/tensor/layer_norm.js';
 import { linear } from '../../src/tensor/linear.js';
@@ -59,7 +60,7 @@ test('a recorded program replays with new data and no new memory', async (t) => 
 
 test('shared arenas give the same bits as separate ones', async (t) => {
   const gpu = await testGpu();
-  const results = [];
+  const results: TypedData[][] = [];
   for (const guard of [false, true]) {
     const program = new Program(gpu, 'chain');
     const graph = new Graph(program);

@@ -62,7 +62,7 @@ test('npy: refusals name the cure', async (t) => {
 
 test('a file read into a Buffer, whose memory is shared with others, is read right', (t) => {
   const values = Float32Array.of(1.5, -2, 3);
-  const bytes = encodeNpy(values, [3]);
+  const bytes = encodeNpy({ shape: [3], data: values });
   const shared = Buffer.from(new ArrayBuffer(bytes.length + 24), 3, bytes.length);
   shared.set(bytes);
   t.deepEqual([...readNpy(shared).data], [1.5, -2, 3]);

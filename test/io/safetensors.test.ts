@@ -209,7 +209,7 @@ test('safetensors: writing refuses what does not fit together', async (t) => {
 });
 
 test('a misaligned Buffer is copied to where its elements are aligned', (t) => {
-  const encoded = encodeSafetensors([{ name: 'x', dtype: 'F32', shape: [2], data: Float32Array.of(1.5, -2) }]);
+  const encoded = encodeSafetensors([['x', { dtype: 'F32', shape: [2], data: Float32Array.of(1.5, -2) }]]);
   const shared = Buffer.from(new ArrayBuffer(encoded.length + 8), 3, encoded.length);
   shared.set(encoded);
   t.deepEqual([...readSafetensors(shared).float32('x')], [1.5, -2]);

@@ -14,6 +14,7 @@ for (const [rows, columns] of [
 ]) {
   test(`l2 normalize ${rows} x ${columns}`, async (t) => {
     await checkOperator(t, {
+      hardwareToo: true,
       name: `l2_normalize ${rows}x${columns}`,
       inputs: { x: { shape: [rows, columns], data: noise(rows * columns, 1) } },
       build: (graph, { x }) => l2Normalize(graph, x),
@@ -24,6 +25,7 @@ for (const [rows, columns] of [
 
 test('l2 normalize of a range of rows: the others get no gradient', async (t) => {
   await checkOperator(t, {
+    hardwareToo: true,
     name: 'l2_normalize range',
     inputs: { x: { shape: [19, 33], data: noise(19 * 33, 2) } },
     build: (graph, { x }) => l2Normalize(graph, x, 1e-8, { rowStart: 4, rows: 9 }),
@@ -36,6 +38,7 @@ test('l2 normalize of a row of zeros and of rows below epsilon', async (t) => {
   x.fill(0, 12, 24);
   for (let c = 24; c < 36; c++) x[c] *= 1e-3;
   await checkOperator(t, {
+    hardwareToo: true,
     name: 'l2_normalize clamped',
     inputs: { x: { shape: [5, 12], data: x } },
     build: (graph, { x }) => l2Normalize(graph, x, 0.125),

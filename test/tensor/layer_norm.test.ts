@@ -32,6 +32,7 @@ for (const [rows, columns] of [
 ]) {
   test(`layer-norm ${rows} x ${columns}`, async (t) => {
     await checkOperator(t, {
+      hardwareToo: true,
       name: `layer_norm ${rows}x${columns}`,
       inputs: {
         x: { shape: [rows, columns], data: noise(rows * columns, 1).map((v) => 2 * v + 0.3) },
@@ -47,6 +48,7 @@ for (const [rows, columns] of [
 test('layer-norm of some rows, read through an index', async (t) => {
   const kept = [7, 0, 36, 12, 13];
   await checkOperator(t, {
+    hardwareToo: true,
     name: 'layer_norm gathered',
     inputs: {
       x: { shape: [37, 40], data: noise(37 * 40, 4) },

@@ -25,6 +25,7 @@ for (const [R, N, K] of [
 ]) {
   test(`linear [${R}, ${K}] x [${N}, ${K}]`, async (t) => {
     await checkOperator(t, {
+      hardwareToo: true,
       name: `linear ${R}x${N}x${K}`,
       inputs: {
         x: { shape: [R, K], data: noise(R * K, 1) },
@@ -43,6 +44,7 @@ for (const [R, K, H, N] of [
 ]) {
   test(`gelu mlp [${R}, ${K}] -> ${H} -> ${N}`, async (t) => {
     await checkOperator(t, {
+      hardwareToo: true,
       name: `mlp ${R}x${K}x${H}x${N}`,
       inputs: {
         x: { shape: [R, K], data: noise(R * K, 1).map((v) => 2 * v) },

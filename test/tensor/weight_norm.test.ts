@@ -14,6 +14,7 @@ for (const [rows, columns] of [
 ]) {
   test(`weight norm ${rows} x ${columns}`, async (t) => {
     await checkOperator(t, {
+      hardwareToo: true,
       name: `weight_norm ${rows}x${columns}`,
       inputs: {
         v: { shape: [rows, columns], data: noise(rows * columns, 1) },
@@ -28,6 +29,7 @@ for (const [rows, columns] of [
 test('weight norm with a frozen parameter', async (t) => {
   for (const frozen of ['v', 'g']) {
     await checkOperator(t, {
+      hardwareToo: true,
       name: `weight_norm, ${frozen} frozen`,
       inputs: {
         v: { shape: [21, 30], data: noise(630, 1), constant: frozen === 'v' },

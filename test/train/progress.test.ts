@@ -44,6 +44,18 @@ test('progress: on a terminal one line redrawn, notes above it', async (t) => {
   t.equal(written.at(-1), '\n');
 });
 
+test('progress: time left leaves out what came before the clock was started', async (t) => {
+  const { stream, written } = recorder(false);
+  let time = 0;
+  const progress = new Progress({ totalSteps: 10, stream, now: () => time });
+  time = 60_000;
+  progress.startClock(1);
+  progress.update({ step: 1 });
+  time = 72_000;
+  progress.update({ step: 4 });
+  t.deepEqual(written, ['1/10  10%\n', '4/10  40%  24 s left\n']);
+});
+
 test('progress: no line is wider than the terminal; quiet shows notes only', async (t) => {
   const narrow = recorder(true);
   narrow.stream.columns = 30;

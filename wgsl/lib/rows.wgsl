@@ -3,27 +3,16 @@
 const ROWS: u32 = 64u / LANES;
 var<workgroup> row_scratch: array<f32, 64>;
 
-// Every invocation of the workgroup must call these (they hold barriers); each lane gets its row's result.
+// Every invocation of the workgroup must call this (it holds barriers); each lane gets its row's sum.
 fn row_sum(index: u32, value: f32) -> f32 {
+  if (LANES == 1) {
+    return value;
+  }
   row_scratch[index] = value;
   for (var step: u32 = LANES / 2u; step > 0u; step /= 2u) {
     workgroupBarrier();
     if (index % LANES < step) {
       row_scratch[index] += row_scratch[index + step];
-    }
-  }
-  workgroupBarrier();
-  let result = row_scratch[index - index % LANES];
-  workgroupBarrier();
-  return result;
-}
-
-fn row_max(index: u32, value: f32) -> f32 {
-  row_scratch[index] = value;
-  for (var step: u32 = LANES / 2u; step > 0u; step /= 2u) {
-    workgroupBarrier();
-    if (index % LANES < step) {
-      row_scratch[index] = max(row_scratch[index], row_scratch[index + step]);
     }
   }
   workgroupBarrier();
