@@ -17,7 +17,15 @@ export interface TokenGroupParams {
 
 /** Bindings: patches, position [1 + patches, columns], cls [columns], registers [registers, columns],
  * mask token [columns], mask u32 [count, patches], tokens (any bound tensor for what the group has not). */
-export function plan({ count, patches, registers, columns, firstRow, firstPatch, masked }: TokenGroupParams): KernelPlan {
+export function plan({
+  count,
+  patches,
+  registers,
+  columns,
+  firstRow,
+  firstPatch,
+  masked,
+}: TokenGroupParams): KernelPlan {
   const elements = count * (1 + registers + patches) * columns;
   return {
     shader: 'assemble_tokens.wgsl',

@@ -4,7 +4,15 @@ import { foldGrid, type KernelPlan } from '../src/gpu/kernel_plan.js';
 import type { TokenGroupParams } from './assemble_tokens.js';
 
 /** Bindings: dtokens, mask u32 [count, patches] (any tensor without `masked`), dpatches. */
-export function plan({ count, patches, registers, columns, firstRow, firstPatch, masked }: TokenGroupParams): KernelPlan {
+export function plan({
+  count,
+  patches,
+  registers,
+  columns,
+  firstRow,
+  firstPatch,
+  masked,
+}: TokenGroupParams): KernelPlan {
   const elements = count * patches * columns;
   return {
     shader: 'assemble_tokens_backward.wgsl',

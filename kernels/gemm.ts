@@ -75,8 +75,10 @@ export function splitK(params: GemmParams, caps: Capabilities): number {
 export function plan(params: GemmParams, caps: Capabilities): KernelPlan {
   const { layout, M, N, K, bias = false, epilogue = 'none', parts = 1 } = params;
   const direct = chooseVariant(params, caps) === 'direct';
-  if (direct && !directFits(params)) throw new RangeError(`gemm ${layout} [${M}, ${N}, ${K}]: the direct variant needs multiples of 4`);
-  if (parts > 1 && (bias || epilogue !== 'none')) throw new RangeError('a split gemm has no epilogue: its parts are not sums yet');
+  if (direct && !directFits(params))
+    throw new RangeError(`gemm ${layout} [${M}, ${N}, ${K}]: the direct variant needs multiples of 4`);
+  if (parts > 1 && (bias || epilogue !== 'none'))
+    throw new RangeError('a split gemm has no epilogue: its parts are not sums yet');
   return {
     shader: direct ? 'gemm_direct.wgsl' : 'gemm.wgsl',
     prelude: {

@@ -20,7 +20,10 @@ export interface L2NormalizeBackwardParams {
  * Bindings: x [sourceRows, columns], norms [rows], dy [rows, columns], sum [sourceRows, columns] (any tensor without
  * `add`), dx [sourceRows, columns].
  */
-export function plan({ sourceRows, rows, from, columns, epsilon, add }: L2NormalizeBackwardParams, caps: Capabilities): KernelPlan {
+export function plan(
+  { sourceRows, rows, from, columns, epsilon, add }: L2NormalizeBackwardParams,
+  caps: Capabilities,
+): KernelPlan {
   const lanes = rowLanes(columns, caps);
   return {
     shader: 'l2_normalize_backward.wgsl',

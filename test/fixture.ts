@@ -147,7 +147,9 @@ async function checkOn(t: Test, operator: OperatorCase, gpu: Gpu, name: string):
       return gradient.kind === 'intermediate' ? program.keep(gradient) : gradient;
     });
     await program.compile({ guard: true });
-    const rewrite = (): void => extra.forEach((data, i) => program.write(`other ${followed[i]}`, data));
+    const rewrite = (): void => {
+      for (const [i, data] of extra.entries()) program.write(`other ${followed[i]}`, data);
+    };
     rewrite();
     program.run();
     const [first, ...firstGradients] = await program.readAll([output, ...gradients]);
@@ -183,7 +185,10 @@ function differences(
 ): { at: number[]; values: number[] } {
   const data = exact[key];
   const count = Math.min(data.length, 48);
-  const at = Array.from({ length: count }, (_, j) => Math.floor((j * data.length) / count + ((j * 7) % 3)) % data.length);
+  const at = Array.from(
+    { length: count },
+    (_, j) => Math.floor((j * data.length) / count + ((j * 7) % 3)) % data.length,
+  );
   const h = operator.step ?? 1e-5;
   const value = (): number => {
     const result = operator.oracle(exact);

@@ -16,7 +16,11 @@ function worstByGroup(comparisons: readonly TensorComparison[]): Map<string, Ten
   for (const comparison of comparisons) {
     const group = comparison.judged ? comparison.group : `${comparison.group} (not judged)`;
     const known = worst.get(group);
-    if (!known || (known.pass && !comparison.pass) || (known.pass === comparison.pass && comparison.share > known.share)) {
+    if (
+      !known ||
+      (known.pass && !comparison.pass) ||
+      (known.pass === comparison.pass && comparison.share > known.share)
+    ) {
       worst.set(group, comparison);
     }
   }
@@ -38,9 +42,11 @@ function describe(result: CaseResult): string {
 
 /** Returns the exit code: 0 only if every case that was run passed, and at least one was. */
 export async function parity(folder: string, options: ParityArguments): Promise<number> {
-  if (options.dtype !== undefined && options.dtype !== 'f32') throw new UsageError(`--dtype ${options.dtype} is not available; use f32`);
+  if (options.dtype !== undefined && options.dtype !== 'f32')
+    throw new UsageError(`--dtype ${options.dtype} is not available; use f32`);
   const maxParams = options.maxParams === undefined ? undefined : Number(options.maxParams);
-  if (maxParams !== undefined && !(maxParams >= 0)) throw new UsageError(`--max-params takes a number, not ${options.maxParams}`);
+  if (maxParams !== undefined && !(maxParams >= 0))
+    throw new UsageError(`--max-params takes a number, not ${options.maxParams}`);
   const gpu = await openGpu();
   try {
     const results = await runParity(gpu, folder, {
@@ -56,13 +62,21 @@ export async function parity(folder: string, options: ParityArguments): Promise<
         groups: Object.fromEntries(
           [...worstByGroup(comparisons)].map(([group, c]) => [
             group,
-            { tensor: c.name, maxError: c.maxError, shareOfBound: c.share, cosine: Number.isNaN(c.cosine) ? null : c.cosine, pass: c.pass },
+            {
+              tensor: c.name,
+              maxError: c.maxError,
+              shareOfBound: c.share,
+              cosine: Number.isNaN(c.cosine) ? null : c.cosine,
+              pass: c.pass,
+            },
           ]),
         ),
       }));
       console.log(JSON.stringify({ adapter: gpu.capabilities.description, dtype: 'f32', cases }, null, 2));
     } else {
-      console.log(`${count('pass')} cases pass, ${count('fail')} fail, ${count('skipped')} skipped on ${gpu.capabilities.description}`);
+      console.log(
+        `${count('pass')} cases pass, ${count('fail')} fail, ${count('skipped')} skipped on ${gpu.capabilities.description}`,
+      );
     }
     return count('fail') === 0 && count('pass') > 0 ? 0 : 1;
   } finally {

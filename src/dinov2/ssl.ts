@@ -170,7 +170,8 @@ export class SslTrainer {
     readonly config: SslConfig,
   ) {
     const { vit, batch, localCrops, globalSize, localSize } = config;
-    if (batch < 1 || localCrops < 1) throw new UsageError('training needs at least one picture and one local crop a step');
+    if (batch < 1 || localCrops < 1)
+      throw new UsageError('training needs at least one picture and one local crop a step');
     this.patches = (globalSize / vit.patchSize) ** 2;
     const length = (side: number): number => 1 + vit.registers + (side / vit.patchSize) ** 2;
     const sequences = [
@@ -243,7 +244,13 @@ export class SslTrainer {
 
   private globalGroup(inputs: { globalCrops: Tensor }) {
     const { batch, globalSize, pixels } = this.config;
-    return { pixels: inputs.globalCrops, bytes: pixels === 'bytes', count: 2 * batch, height: globalSize, width: globalSize };
+    return {
+      pixels: inputs.globalCrops,
+      bytes: pixels === 'bytes',
+      count: 2 * batch,
+      height: globalSize,
+      width: globalSize,
+    };
   }
 
   private head(graph: Graph, name: 'dino' | 'ibot', store: ParameterStore, x: Tensor): Tensor {
@@ -257,7 +264,14 @@ export class SslTrainer {
     const { batch, maskUpperbound } = config;
     const backbone = weightsOf(teacher, PREFIX.backbone);
     const { tokens } = vitForward(graph, config.vit, backbone, [this.globalGroup(inputs)]);
-    const target = (logits: Tensor, into: Tensor, center: string, rowStart: number, rows: number, count?: Tensor): void => {
+    const target = (
+      logits: Tensor,
+      into: Tensor,
+      center: string,
+      rowStart: number,
+      rows: number,
+      count?: Tensor,
+    ): void => {
       const range = { logits, rowStart, rows, count };
       const options = { ...range, temperature: inputs.temperature, into };
       if (config.centering === 'sinkhorn_knopp') {
@@ -270,7 +284,12 @@ export class SslTrainer {
     };
     const cls = 2 * batch;
     if (!config.ibotHead) {
-      const logits = this.head(graph, 'dino', teacher, finalNorm(graph, backbone, tokens, { index: inputs.teacherRows }));
+      const logits = this.head(
+        graph,
+        'dino',
+        teacher,
+        finalNorm(graph, backbone, tokens, { index: inputs.teacherRows }),
+      );
       const into = program.intermediate('targets', logits.shape);
       target(logits, into, 'dino_loss.center', 0, cls);
       target(logits, into, 'ibot_patch_loss.center', cls, maskUpperbound, inputs.maskCount);
@@ -278,7 +297,12 @@ export class SslTrainer {
     }
     const index = program.constant('teacher cls rows', [cls], this.globalClsRows);
     const dinoLogits = this.head(graph, 'dino', teacher, finalNorm(graph, backbone, tokens, { index }));
-    const ibotLogits = this.head(graph, 'ibot', teacher, finalNorm(graph, backbone, tokens, { index: inputs.teacherRows }));
+    const ibotLogits = this.head(
+      graph,
+      'ibot',
+      teacher,
+      finalNorm(graph, backbone, tokens, { index: inputs.teacherRows }),
+    );
     const dino = program.intermediate('dino_targets', dinoLogits.shape);
     const ibot = program.intermediate('ibot_targets', ibotLogits.shape);
     target(dinoLogits, dino, 'dino_loss.center', 0, cls);
@@ -295,7 +319,8 @@ export class SslTrainer {
     const sizes = groups.map((group) => group.count);
     const kept = branchRates.map((rate) => sizes.map((count) => keptSequences(count, rate)));
     const ranks =
-      inputs.ranks ?? randomRanks(graph, inputs.seed, { branches: branchRates.length, sizes, stream: STREAM_DROP_PATH });
+      inputs.ranks ??
+      randomRanks(graph, inputs.seed, { branches: branchRates.length, sizes, stream: STREAM_DROP_PATH });
     const subsets = dropPathRows(graph, ranks, { groups, kept });
     const scales = new Map<string, Tensor>();
     return (branch: number) => {
@@ -304,7 +329,9 @@ export class SslTrainer {
       const key = counts.join(' ');
       let scale = scales.get(key);
       if (!scale) {
-        const rows = groups.flatMap(({ count, length }, g) => new Array<number>(counts[g] * length).fill(count / counts[g]));
+        const rows = groups.flatMap(({ count, length }, g) =>
+          new Array<number>(counts[g] * length).fill(count / counts[g]),
+        );
         scale = program.constant('drop path scale', [rows.length], Float32Array.from(rows));
         scales.set(key, scale);
       }
@@ -313,16 +340,31 @@ export class SslTrainer {
     };
   }
 
-  private recordStudent(graph: Graph, inputs: ReturnType<SslTrainer['recordInputs']>, targets: { dino: Tensor; ibot: Tensor }) {
+  private recordStudent(
+    graph: Graph,
+    inputs: ReturnType<SslTrainer['recordInputs']>,
+    targets: { dino: Tensor; ibot: Tensor },
+  ) {
     const { config, student, program, clsRows } = this;
     const { batch, localCrops, localSize, maskUpperbound, pixels, vit } = config;
     const backbone = weightsOf(student, PREFIX.backbone);
     const groups = [
       { ...this.globalGroup(inputs), mask: inputs.masks },
-      { pixels: inputs.localCrops, bytes: pixels === 'bytes', count: localCrops * batch, height: localSize, width: localSize },
+      {
+        pixels: inputs.localCrops,
+        bytes: pixels === 'bytes',
+        count: localCrops * batch,
+        height: localSize,
+        width: localSize,
+      },
     ];
-    const sequences = groups.map(({ count, height }) => ({ count, length: 1 + vit.registers + (height / vit.patchSize) ** 2 }));
-    const { tokens } = vitForward(graph, vit, backbone, groups, { kept: this.recordDropPath(graph, inputs, sequences) });
+    const sequences = groups.map(({ count, height }) => ({
+      count,
+      length: 1 + vit.registers + (height / vit.patchSize) ** 2,
+    }));
+    const { tokens } = vitForward(graph, vit, backbone, groups, {
+      kept: this.recordDropPath(graph, inputs, sequences),
+    });
 
     // CLS of local, then of global crops, then the masked patches: the order in which the official heads see them.
     const sourceRows = tokens.rows;
@@ -342,7 +384,8 @@ export class SslTrainer {
       { name: 'dino_global_crops', rows: 2 * batch, weight: config.dinoWeight },
     ];
     const patchTerm = { name: 'ibot', rows: maskUpperbound, weight: config.ibotWeight };
-    const patchPairs = (first: number): number[][] => Array.from({ length: maskUpperbound }, (_, i) => [first + i, NO_ROW]);
+    const patchPairs = (first: number): number[][] =>
+      Array.from({ length: maskUpperbound }, (_, i) => [first + i, NO_ROW]);
     const seeds: [Tensor, Tensor][] = [];
     const loss = ({ student: logits, targets: probabilities, terms, pairs, weights }: LossTerms): Tensor => {
       const value = crossEntropy(graph, {
@@ -353,7 +396,10 @@ export class SslTrainer {
         temperature: config.studentTemperature,
         terms,
       });
-      seeds.push([value, program.constant('loss weights', [terms.length], Float32Array.from(terms.map((t) => t.weight)))]);
+      seeds.push([
+        value,
+        program.constant('loss weights', [terms.length], Float32Array.from(terms.map((t) => t.weight))),
+      ]);
       return value;
     };
 
@@ -413,8 +459,16 @@ export class SslTrainer {
     const official = parameterGroups([...student.names], config.vit.depth, config);
     const moduleIndex = new Map([...official].map(([name, group]) => [name, modules.indexOf(group.module)]));
     const clip = recordClip(graph, gradients, moduleIndex, modules.length, inputs.maxNorm);
-    const groups = new Map([...official].map(([name, group]) => [name, { ...group, module: modules.indexOf(group.module) }]));
-    recordAdamW(graph, { student, gradients, firstMoment, secondMoment, teacher }, groups, clip.coefficients, inputs.hyper);
+    const groups = new Map(
+      [...official].map(([name, group]) => [name, { ...group, module: modules.indexOf(group.module) }]),
+    );
+    recordAdamW(
+      graph,
+      { student, gradients, firstMoment, secondMoment, teacher },
+      groups,
+      clip.coefficients,
+      inputs.hyper,
+    );
     return clip;
   }
 
@@ -524,7 +578,14 @@ export class SslTrainer {
 
   dispose(): void {
     this.program.dispose();
-    for (const store of [this.student, this.teacher, this.gradients, this.firstMoment, this.secondMoment, this.centers]) {
+    for (const store of [
+      this.student,
+      this.teacher,
+      this.gradients,
+      this.firstMoment,
+      this.secondMoment,
+      this.centers,
+    ]) {
       store.dispose();
     }
   }

@@ -162,7 +162,11 @@ export function vitForward(
         position: resizePosition(graph, weights.get('pos_embed'), [height / P, width / P], mode),
         mask,
       })),
-      { cls: weights.get('cls_token'), registers: weights.optional('register_tokens'), mask: weights.get('mask_token') },
+      {
+        cls: weights.get('cls_token'),
+        registers: weights.optional('register_tokens'),
+        mask: weights.get('mask_token'),
+      },
     );
   });
   const sequences = groups.map(({ count, height, width }) => ({
@@ -234,7 +238,9 @@ function block(
 
 /** The final norm, of all tokens or of the rows named. */
 export function finalNorm(graph: Graph, weights: Weights, tokens: Tensor, subset?: RowSelection): Tensor {
-  return graph.program.scope('norm', () => layerNorm(graph, tokens, weights.get('norm.weight'), weights.get('norm.bias'), subset));
+  return graph.program.scope('norm', () =>
+    layerNorm(graph, tokens, weights.get('norm.weight'), weights.get('norm.bias'), subset),
+  );
 }
 
 /** Rows of the packed matrix that hold one token of every sequence of a group: token 0 is CLS. */

@@ -230,10 +230,14 @@ async function runBackbone(gpu: Gpu, file: CaseFile, comparer: Comparer): Promis
         mask = program.input('mask', [batch, patches], 'u32');
         program.write(mask, Uint32Array.from(file.tensors.float64(`${size}.masks`)));
       }
-      const result = vitForward(graph, config, weights, [{ pixels, count: batch, height, width, mask }], { layers: layers ?? [] });
+      const result = vitForward(graph, config, weights, [{ pixels, count: batch, height, width, mask }], {
+        layers: layers ?? [],
+      });
       const normed = program.keep(finalNorm(graph, weights, result.tokens));
       program.keep(result.tokens);
-      const perLayer = [...result.layers].map(([i, tokens]) => [i, program.keep(finalNorm(graph, weights, tokens))] as const);
+      const perLayer = [...result.layers].map(
+        ([i, tokens]) => [i, program.keep(finalNorm(graph, weights, tokens))] as const,
+      );
       await program.compile();
       program.run();
       const D = config.embedDim;
@@ -249,7 +253,11 @@ async function runBackbone(gpu: Gpu, file: CaseFile, comparer: Comparer): Promis
         const rows = cls.flatMap((row) => Array.from({ length: config.registers }, (_, r) => row + 1 + r));
         comparer.compare(`${size}.registers`, 'registers', takeRows(x, D, rows));
       }
-      comparer.compare(`${size}.prenorm_mean`, 'prenorm_mean', blockMeans(await program.read(result.tokens), D, length));
+      comparer.compare(
+        `${size}.prenorm_mean`,
+        'prenorm_mean',
+        blockMeans(await program.read(result.tokens), D, length),
+      );
       comparer.compare(`${size}.patches_mean`, 'patches_mean', blockMeans(takeRows(x, D, patchRowsOf), D, patches));
       for (const [i, tensor] of perLayer) {
         const y = await program.read(tensor);
@@ -418,13 +426,16 @@ async function runSslStep(gpu: Gpu, file: CaseFile, comparer: Comparer): Promise
         if (comparer.has(`${at}.loss.${key}`)) comparer.compare(`${at}.loss.${key}`, 'losses', [value]);
       }
       for (const [module, norm] of Object.entries(log.gradientNorms)) {
-        if (comparer.has(`${at}.clip_norm.${module}`)) comparer.compare(`${at}.clip_norm.${module}`, 'norms before clipping', [norm]);
+        if (comparer.has(`${at}.clip_norm.${module}`))
+          comparer.compare(`${at}.clip_norm.${module}`, 'norms before clipping', [norm]);
       }
       for (const [name, norm] of await trainer.parameterGradientNorms()) {
-        if (comparer.has(`${at}.grad_norm.${name}`)) comparer.compare(`${at}.grad_norm.${name}`, 'gradient norms', [norm]);
+        if (comparer.has(`${at}.grad_norm.${name}`))
+          comparer.compare(`${at}.grad_norm.${name}`, 'gradient norms', [norm]);
       }
       for (const [name, values] of await trainer.gradients.readAll()) {
-        if (comparer.has(`${at}.grad_head.${name}`)) comparer.compare(`${at}.grad_head.${name}`, 'gradients', values.subarray(0, 16));
+        if (comparer.has(`${at}.grad_head.${name}`))
+          comparer.compare(`${at}.grad_head.${name}`, 'gradients', values.subarray(0, 16));
       }
     }
     for (const [network, store] of [
@@ -461,7 +472,11 @@ async function runComponents(gpu: Gpu, file: CaseFile, comparer: Comparer): Prom
     await fill(store, specs, file.seed);
     const graph = new Graph(program);
     const image = (name: string, shape: number[], factor = 1): Tensor =>
-      program.constant(name, shape, goldenImage(name, shape, file.seed).map((v) => Math.fround(factor) * v));
+      program.constant(
+        name,
+        shape,
+        goldenImage(name, shape, file.seed).map((v) => Math.fround(factor) * v),
+      );
     const results = new Map<string, [string, Tensor]>();
     const follow = (tensor: Tensor): Tensor => {
       tensor.requiresGrad = true;
@@ -485,7 +500,11 @@ async function runComponents(gpu: Gpu, file: CaseFile, comparer: Comparer): Prom
     const loss = crossEntropy(graph, {
       student,
       targets,
-      pairs: program.constant('pairs', [B, 2], Uint32Array.from({ length: 2 * B }, (_, i) => (Math.floor(i / 2) % half) + (i % 2) * half)),
+      pairs: program.constant(
+        'pairs',
+        [B, 2],
+        Uint32Array.from({ length: 2 * B }, (_, i) => (Math.floor(i / 2) % half) + (i % 2) * half),
+      ),
       weights: program.constant('weights', [B], new Float32Array(B).fill(1 / half)),
       temperature: 0.1,
       terms: [{ name: 'dino', rows: B }],
@@ -586,7 +605,8 @@ async function runCase(gpu: Gpu, name: string, path: string, options: ParityOpti
     else if (kind === 'schedules') runSchedules(file, comparer);
     else throw new DataError(`the kind ${kind} is not known here`);
     const left = comparer.left(/(^|\.)masks$|\.perm\d+$/);
-    if (left.length > 0) throw new DataError(`${left.length} stored tensors were not compared: ${left.slice(0, 4).join(', ')}`);
+    if (left.length > 0)
+      throw new DataError(`${left.length} stored tensors were not compared: ${left.slice(0, 4).join(', ')}`);
     const { comparisons } = comparer;
     const pass = comparisons.every((c) => c.pass || !c.judged);
     return { name, kind, status: pass ? 'pass' : 'fail', parameters, seconds: seconds(), comparisons };

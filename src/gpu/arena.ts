@@ -54,7 +54,9 @@ export function planArenas(
     for (const i of members) {
       const { sizeBytes, first, last, name } = items[i];
       if (sizeBytes > maxArenaBytes) {
-        throw new GpuError(`${name} needs ${sizeBytes} bytes; this adapter's maxBufferSize is ${maxArenaBytes}: use a smaller batch or model`);
+        throw new GpuError(
+          `${name} needs ${sizeBytes} bytes; this adapter's maxBufferSize is ${maxArenaBytes}: use a smaller batch or model`,
+        );
       }
       let found = false;
       for (const arena of arenas) {

@@ -37,14 +37,18 @@ export class Gpu {
 
   /** Opens a device with every optional feature and limit that the kernels can use. Throws GpuError. */
   static async open(adapter: GPUAdapter, options: GpuOptions): Promise<Gpu> {
-    const requiredFeatures = WANTED_FEATURES.filter((f) => adapter.features.has(f as GPUFeatureName)) as GPUFeatureName[];
+    const requiredFeatures = WANTED_FEATURES.filter((f) =>
+      adapter.features.has(f as GPUFeatureName),
+    ) as GPUFeatureName[];
     const requiredLimits: Record<string, number> = {};
     for (const name of WANTED_LIMITS) requiredLimits[name] = adapter.limits[name];
     let device: GPUDevice;
     try {
       device = await adapter.requestDevice({ label: 'webdino', requiredFeatures, requiredLimits });
     } catch (cause) {
-      throw new GpuError(`the adapter ${adapter.info.description || adapter.info.vendor} gave no device: ${cause}`, { cause });
+      throw new GpuError(`the adapter ${adapter.info.description || adapter.info.vendor} gave no device: ${cause}`, {
+        cause,
+      });
     }
     return Gpu.wrap(device, adapter.info, options, true);
   }
@@ -87,7 +91,9 @@ export class Gpu {
     const size = alignUp(Math.max(sizeBytes, 4), 4);
     const limit = this.capabilities.maxBufferSizeBytes;
     if (size > limit) {
-      throw new GpuError(`${label} needs ${size} bytes in one buffer; this adapter's maxBufferSize is ${limit}: use a smaller batch or model`);
+      throw new GpuError(
+        `${label} needs ${size} bytes in one buffer; this adapter's maxBufferSize is ${limit}: use a smaller batch or model`,
+      );
     }
     const buffer = this.device.createBuffer({ size, usage, label });
     this.liveBufferCount++;
@@ -114,7 +120,11 @@ export class Gpu {
   async readBuffer(buffer: GPUBuffer, offsetBytes: number, sizeBytes: number): Promise<ArrayBuffer> {
     this.check();
     const size = alignUp(sizeBytes, 4);
-    const staging = this.createBuffer(size, BufferUsage.MAP_READ | BufferUsage.COPY_DST, `read-back of ${buffer.label}`);
+    const staging = this.createBuffer(
+      size,
+      BufferUsage.MAP_READ | BufferUsage.COPY_DST,
+      `read-back of ${buffer.label}`,
+    );
     try {
       const encoder = this.device.createCommandEncoder({ label: staging.label });
       encoder.copyBufferToBuffer(buffer, offsetBytes, staging, 0, size);

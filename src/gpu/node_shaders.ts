@@ -11,7 +11,8 @@ export function packageRoot(): string {
   let folder = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(folder, 'wgsl', 'gemm.wgsl'))) {
     const parent = dirname(folder);
-    if (parent === folder) throw new GpuError('the folder wgsl/ is missing from this installation of webdino: install it again');
+    if (parent === folder)
+      throw new GpuError('the folder wgsl/ is missing from this installation of webdino: install it again');
     folder = parent;
   }
   return folder;

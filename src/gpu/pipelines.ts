@@ -77,12 +77,18 @@ export class PipelineCache {
         return `${at.file}:${at.line}: ${m.message}`;
       });
       await scope;
-      throw new GpuError(`the kernel ${label} does not compile:\n  ${text.join('\n  ')}\n  prelude ${JSON.stringify(plan.prelude)}`);
+      throw new GpuError(
+        `the kernel ${label} does not compile:\n  ${text.join('\n  ')}\n  prelude ${JSON.stringify(plan.prelude)}`,
+      );
     }
     const error = await scope;
     if (error) throw new GpuError(`the kernel ${label} is refused: ${error.message}`);
     try {
-      const pipeline = await this.device.createComputePipelineAsync({ label, layout: pipelineLayout, compute: { module } });
+      const pipeline = await this.device.createComputePipelineAsync({
+        label,
+        layout: pipelineLayout,
+        compute: { module },
+      });
       return { pipeline, layout };
     } catch (cause) {
       throw new GpuError(

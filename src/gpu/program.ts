@@ -136,7 +136,9 @@ export class Program {
     }
     const buffers = tensors.length + (plan.parameters ? 1 : 0);
     if (buffers > this.gpu.capabilities.maxStorageBuffersPerStage) {
-      throw new GpuError(`${kernel} binds ${buffers} buffers; this adapter allows ${this.gpu.capabilities.maxStorageBuffersPerStage}`);
+      throw new GpuError(
+        `${kernel} binds ${buffers} buffers; this adapter allows ${this.gpu.capabilities.maxStorageBuffersPerStage}`,
+      );
     }
     const limit = this.gpu.capabilities.maxBindingSizeBytes;
     for (const tensor of tensors) {
@@ -149,7 +151,9 @@ export class Program {
     }
     for (const size of plan.grid) {
       if (size < 1 || size > this.gpu.capabilities.maxWorkgroupsPerDimension) {
-        throw new GpuError(`${kernel}: a grid of [${plan.grid}] workgroups; this adapter allows 1 to ${this.gpu.capabilities.maxWorkgroupsPerDimension}`);
+        throw new GpuError(
+          `${kernel}: a grid of [${plan.grid}] workgroups; this adapter allows 1 to ${this.gpu.capabilities.maxWorkgroupsPerDimension}`,
+        );
       }
     }
     this.dispatches.push(this.withParameters({ plan, tensors, scope: this.scopePath }));
@@ -221,7 +225,11 @@ export class Program {
           }
           i = items.length;
           index.set(base, i);
-          items.push({ name: base.name, sizeBytes: base.paddedBytes + guardBytes, ...lifetime(d, this.kept.has(base)) });
+          items.push({
+            name: base.name,
+            sizeBytes: base.paddedBytes + guardBytes,
+            ...lifetime(d, this.kept.has(base)),
+          });
           conflicts.push(new Set());
         }
         items[i].last = Math.max(items[i].last, d);
@@ -244,7 +252,8 @@ export class Program {
       if (this.guarded) this.guards.push({ arena, offsetBytes: offsetBytes + tensor.paddedBytes, name: tensor.name });
     }
     for (const tensor of this.kept) {
-      if (tensor.kind === 'intermediate' && !tensor.placement) throw new GpuError(`${tensor.name} is kept but never written`);
+      if (tensor.kind === 'intermediate' && !tensor.placement)
+        throw new GpuError(`${tensor.name} is kept but never written`);
     }
   }
 
@@ -271,11 +280,15 @@ export class Program {
     }
     for (const input of this.inputs) {
       if (input.tensor.placement) continue;
-      const buffer = this.own(this.gpu.storageBuffer(input.tensor.sizeBytes, `${this.name} input ${input.tensor.name}`));
+      const buffer = this.own(
+        this.gpu.storageBuffer(input.tensor.sizeBytes, `${this.name} input ${input.tensor.name}`),
+      );
       input.tensor.placement = { buffer, offsetBytes: 0 };
     }
     if (this.constants.length > 0) {
-      const buffer = this.own(this.gpu.storageBuffer(layOut(this.constants.map((c) => c.tensor)), `${this.name} constants`));
+      const buffer = this.own(
+        this.gpu.storageBuffer(layOut(this.constants.map((c) => c.tensor)), `${this.name} constants`),
+      );
       let offset = 0;
       for (const { tensor, data } of this.constants) {
         tensor.placement = { buffer, offsetBytes: offset };
@@ -295,10 +308,13 @@ export class Program {
   /** Sets an input for the next runs. `data` holds exactly the input's elements, in its element type. */
   write(input: Tensor | string, data: TypedData | Uint8Array): void {
     const index = this.inputByName.get(typeof input === 'string' ? input : input.name);
-    if (index === undefined) throw new GpuError(`${this.name} has no input ${typeof input === 'string' ? input : input.name}`);
+    if (index === undefined)
+      throw new GpuError(`${this.name} has no input ${typeof input === 'string' ? input : input.name}`);
     const entry = this.inputs[index];
     if (data.byteLength !== entry.tensor.sizeBytes) {
-      throw new GpuError(`${entry.tensor.name} [${entry.tensor.shape}] takes ${entry.tensor.sizeBytes} bytes, not ${data.byteLength}`);
+      throw new GpuError(
+        `${entry.tensor.name} [${entry.tensor.shape}] takes ${entry.tensor.sizeBytes} bytes, not ${data.byteLength}`,
+      );
     }
     new Uint8Array(entry.mirror.buffer, entry.mirror.byteOffset, data.byteLength).set(
       new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
@@ -314,7 +330,13 @@ export class Program {
     for (const input of this.inputs) {
       if (input.dirty && input.tensor.sizeBytes > SHARED_INPUT_BYTES) {
         const { buffer, offsetBytes } = input.tensor.place();
-        queue.writeBuffer(buffer, offsetBytes, input.mirror.buffer as ArrayBuffer, input.mirror.byteOffset, input.mirror.byteLength);
+        queue.writeBuffer(
+          buffer,
+          offsetBytes,
+          input.mirror.buffer as ArrayBuffer,
+          input.mirror.byteOffset,
+          input.mirror.byteLength,
+        );
       }
       input.dirty = false;
     }
@@ -357,7 +379,11 @@ export class Program {
     for (let from = 0; from < this.dispatches.length; from += chunk) {
       const count = Math.min(chunk, this.dispatches.length - from);
       const querySet = device.createQuerySet({ type: 'timestamp', count: 2 * count });
-      const resolved = this.gpu.createBuffer(16 * count, BufferUsage.QUERY_RESOLVE | BufferUsage.COPY_SRC, 'timestamps');
+      const resolved = this.gpu.createBuffer(
+        16 * count,
+        BufferUsage.QUERY_RESOLVE | BufferUsage.COPY_SRC,
+        'timestamps',
+      );
       const encoder = device.createCommandEncoder({ label: `${this.name} traced` });
       for (let i = 0; i < count; i++) {
         const pass = encoder.beginComputePass({
@@ -407,7 +433,8 @@ export class Program {
       const encoder = device.createCommandEncoder({ label: staging.label });
       tensors.forEach((tensor, i) => {
         const { buffer, offsetBytes } = tensor.place();
-        if (tensor.sizeBytes > 0) encoder.copyBufferToBuffer(buffer, offsetBytes, staging, offsets[i], tensor.sizeBytes);
+        if (tensor.sizeBytes > 0)
+          encoder.copyBufferToBuffer(buffer, offsetBytes, staging, offsets[i], tensor.sizeBytes);
       });
       device.queue.submit([encoder.finish()]);
       await staging.mapAsync(MapMode.READ);
@@ -443,7 +470,9 @@ export class Program {
     const contents = await Promise.all(this.arenas.map((a) => this.gpu.readBuffer(a, 0, a.size)));
     return this.guards
       .filter(({ arena, offsetBytes }) =>
-        new Uint32Array(contents[arena], offsetBytes, PLACEMENT_ALIGNMENT_BYTES / 4).some((word) => word !== GUARD_WORD),
+        new Uint32Array(contents[arena], offsetBytes, PLACEMENT_ALIGNMENT_BYTES / 4).some(
+          (word) => word !== GUARD_WORD,
+        ),
       )
       .map(({ name }) => name);
   }

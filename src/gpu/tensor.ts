@@ -57,9 +57,14 @@ export class Tensor {
 
   /** The same elements under another shape. */
   reshape(shape: readonly number[]): Tensor {
-    const view = new Tensor(this.name, shape, this.dtype, this.kind, { base: this.base, offsetBytes: this.baseOffsetBytes });
+    const view = new Tensor(this.name, shape, this.dtype, this.kind, {
+      base: this.base,
+      offsetBytes: this.baseOffsetBytes,
+    });
     if (view.elements !== this.elements) {
-      throw new GpuError(`${this.name}: cannot see [${this.shape}] as [${shape}]: ${this.elements} elements against ${view.elements}`);
+      throw new GpuError(
+        `${this.name}: cannot see [${this.shape}] as [${shape}]: ${this.elements} elements against ${view.elements}`,
+      );
     }
     view.requiresGrad = this.requiresGrad;
     view.gradient = this.gradient;

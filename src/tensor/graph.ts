@@ -95,7 +95,8 @@ export class Graph {
       this.gradients.set(key, gradient);
       return;
     }
-    if (sum === undefined) throw new GpuError(`${x.name} is a weight: its gradient must be written, not passed through`);
+    if (sum === undefined)
+      throw new GpuError(`${x.name} is a weight: its gradient must be written, not passed through`);
     if (x.gradient) {
       this.program.dispatch(addInPlace.plan({ elements: x.elements }), [sum, gradient]);
       return;

@@ -37,7 +37,10 @@ export function l2Normalize(graph: Graph, x: Tensor, epsilon = 1e-12, range?: Ro
       x,
       (into, sum) => {
         const add = sum !== undefined;
-        const plan = backwardKernel.plan({ sourceRows: x.rows, rows, from, columns, epsilon, add }, program.gpu.capabilities);
+        const plan = backwardKernel.plan(
+          { sourceRows: x.rows, rows, from, columns, epsilon, add },
+          program.gpu.capabilities,
+        );
         program.dispatch(plan, [x, norms, dy, sum ?? dy, into]);
       },
       { fuse: true },

@@ -26,16 +26,13 @@ export function layerNorm(graph: Graph, x: Tensor, weight: Tensor, bias: Tensor,
   const gather = subset !== undefined;
   const y = program.intermediate('layer_norm', [rows, columns]);
   const statistics = program.intermediate('layer_norm_statistics', [rows, 2]);
-  program.dispatch(layerNormKernel.plan({ rows, columns, epsilon: LAYER_NORM_EPSILON, gather }, program.gpu.capabilities), [
-    x,
-    weight,
-    bias,
-    subset?.index ?? x,
-    y,
-    statistics,
-  ]);
+  program.dispatch(
+    layerNormKernel.plan({ rows, columns, epsilon: LAYER_NORM_EPSILON, gather }, program.gpu.capabilities),
+    [x, weight, bias, subset?.index ?? x, y, statistics],
+  );
   if (!graph.needsGradient(x, weight, bias)) return y;
-  if (subset && !subset.inverse) throw new GpuError(`the rows ${subset.index.name} need their inverse to bring a gradient back`);
+  if (subset && !subset.inverse)
+    throw new GpuError(`the rows ${subset.index.name} need their inverse to bring a gradient back`);
 
   graph.onBackward([y], ([dy]) => {
     if (!dy) return;
@@ -58,7 +55,10 @@ export function layerNorm(graph: Graph, x: Tensor, weight: Tensor, bias: Tensor,
     graph.contribute(
       x,
       (into, sum) => {
-        const plan = backwardKernel.plan({ rows: x.rows, columns, gather, add: sum !== undefined }, program.gpu.capabilities);
+        const plan = backwardKernel.plan(
+          { rows: x.rows, columns, gather, add: sum !== undefined },
+          program.gpu.capabilities,
+        );
         program.dispatch(plan, [x, weight, statistics, subset?.inverse ?? x, dy, sum ?? dy, into]);
       },
       { fuse: true },

@@ -21,7 +21,11 @@ interface GemmOperands {
 }
 
 /** Records one gemm; absent operands are bound to `a`, which the epilogue then does not read. */
-function dispatchGemm(program: Program, params: gemm.GemmParams, { a, b, bias, extra, gamma, out }: GemmOperands): void {
+function dispatchGemm(
+  program: Program,
+  params: gemm.GemmParams,
+  { a, b, bias, extra, gamma, out }: GemmOperands,
+): void {
   const plan = gemm.plan({ ...params, bias: bias !== undefined }, program.gpu.capabilities);
   program.dispatch(plan, [a, b, bias ?? a, extra ?? a, gamma ?? a, out]);
 }
@@ -55,7 +59,9 @@ function contributeWeights(graph: Graph, x: Tensor, weight: Tensor, bias: Tensor
 function checkShapes(x: Tensor, weight: Tensor, bias?: Tensor): void {
   const inputs = weight.elements / weight.shape[0];
   if (x.columns !== inputs || (bias && bias.elements !== weight.shape[0])) {
-    throw new GpuError(`linear: ${x.name} [${x.shape}] does not fit ${weight.name} [${weight.shape}]${bias ? ` with ${bias.name} [${bias.shape}]` : ''}`);
+    throw new GpuError(
+      `linear: ${x.name} [${x.shape}] does not fit ${weight.name} [${weight.shape}]${bias ? ` with ${bias.name} [${bias.shape}]` : ''}`,
+    );
   }
 }
 

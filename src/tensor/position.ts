@@ -45,7 +45,8 @@ export function resampleMatrix(from: number, to: number, mode: InterpolationMode
       const low = Math.max(Math.trunc(centre - support + 0.5), 0);
       const high = Math.min(Math.trunc(centre + support + 0.5), from);
       let total = 0;
-      for (let j = low; j < high; j++) total += matrix[o * from + j] = cubic(Math.abs((j - centre + 0.5) / widening), -0.5);
+      for (let j = low; j < high; j++)
+        total += matrix[o * from + j] = cubic(Math.abs((j - centre + 0.5) / widening), -0.5);
       for (let j = low; j < high; j++) matrix[o * from + j] /= total;
     }
   }
@@ -75,7 +76,14 @@ function bands({ from, to, matrix }: AxisMap): [number, number][] {
   });
 }
 
-function dispatchResample(program: Program, name: string, grid: Tensor, rows: AxisMap, columns: AxisMap, out: Tensor): void {
+function dispatchResample(
+  program: Program,
+  name: string,
+  grid: Tensor,
+  rows: AxisMap,
+  columns: AxisMap,
+  out: Tensor,
+): void {
   const [rowBands, columnBands] = [bands(rows), bands(columns)];
   const width = (band: [number, number][]): number => band.reduce((sum, [low, high]) => sum + high - low, 0);
   program.dispatch(
@@ -91,7 +99,11 @@ function dispatchResample(program: Program, name: string, grid: Tensor, rows: Ax
       grid,
       program.constant(`${name} rows`, [rows.to, rows.from], Float32Array.from(rows.matrix)),
       program.constant(`${name} columns`, [columns.to, columns.from], Float32Array.from(columns.matrix)),
-      program.constant(`${name} bands`, [rows.to + columns.to, 2], Uint32Array.from([...rowBands, ...columnBands].flat())),
+      program.constant(
+        `${name} bands`,
+        [rows.to + columns.to, 2],
+        Uint32Array.from([...rowBands, ...columnBands].flat()),
+      ),
       out,
     ],
   );
@@ -102,7 +114,12 @@ function dispatchResample(program: Program, name: string, grid: Tensor, rows: Ax
  * @param size grid of the result, [height, width]
  * @returns [1 + height width, D]; the parameter itself where no resize is needed
  */
-export function resizePosition(graph: Graph, position: Tensor, size: readonly [number, number], mode: InterpolationMode): Tensor {
+export function resizePosition(
+  graph: Graph,
+  position: Tensor,
+  size: readonly [number, number],
+  mode: InterpolationMode,
+): Tensor {
   const columns = position.columns;
   const side = Math.round(Math.sqrt(position.rows - 1));
   const [height, width] = size;

@@ -30,13 +30,21 @@ export interface ImageGroup {
  * @param bias [D]
  * @returns [patches of all groups, D], groups one after the other
  */
-export function embedPatches(graph: Graph, groups: readonly ImageGroup[], weight: Tensor, bias: Tensor | undefined, patch: number): Tensor {
+export function embedPatches(
+  graph: Graph,
+  groups: readonly ImageGroup[],
+  weight: Tensor,
+  bias: Tensor | undefined,
+  patch: number,
+): Tensor {
   const { program } = graph;
   const columns = 3 * patch * patch;
   let rows = 0;
   const starts = groups.map(({ count, height, width }) => {
     if (height % patch !== 0 || width % patch !== 0) {
-      throw new GpuError(`pictures of ${height} x ${width} do not divide into patches of ${patch}: crop or resize them to multiples of ${patch}`);
+      throw new GpuError(
+        `pictures of ${height} x ${width} do not divide into patches of ${patch}: crop or resize them to multiples of ${patch}`,
+      );
     }
     const start = rows;
     rows += (count * height * width) / (patch * patch);
@@ -73,7 +81,12 @@ export interface SpecialTokens {
  * @param embedded [patches of all groups, D]
  * @returns [tokens of all groups, D]: every sequence is CLS, registers, patches
  */
-export function packTokens(graph: Graph, embedded: Tensor, groups: readonly TokenGroup[], special: SpecialTokens): Tensor {
+export function packTokens(
+  graph: Graph,
+  embedded: Tensor,
+  groups: readonly TokenGroup[],
+  special: SpecialTokens,
+): Tensor {
   const { program } = graph;
   const columns = embedded.columns;
   const registers = special.registers ? special.registers.elements / columns : 0;
@@ -121,7 +134,10 @@ export function packTokens(graph: Graph, embedded: Tensor, groups: readonly Toke
       });
       if (mask) {
         graph.contribute(special.mask, (into) => {
-          program.dispatch(sumPartials.plan({ parts: length, elements: columns, from: length * columns }), [sums, into]);
+          program.dispatch(sumPartials.plan({ parts: length, elements: columns, from: length * columns }), [
+            sums,
+            into,
+          ]);
         });
       }
     });

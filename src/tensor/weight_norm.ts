@@ -34,7 +34,9 @@ export function weightNorm(graph: Graph, v: Tensor, g: Tensor): Tensor {
       else write(program.intermediate(`unused_d_${parameter.name}`, parameter.shape));
     };
     fill(v, (dv) => {
-      fill(g, (dg) => program.dispatch(backwardKernel.plan(size, program.gpu.capabilities), [v, g, inverseNorms, dw, dv, dg]));
+      fill(g, (dg) =>
+        program.dispatch(backwardKernel.plan(size, program.gpu.capabilities), [v, g, inverseNorms, dw, dv, dg]),
+      );
     });
   });
   return w;

@@ -1,7 +1,16 @@
 import test from 'tape';
 import { headParameters } from '../../src/dinov2/head.js';
 import { dropPathRates, keptSequences } from '../../src/dinov2/ssl.js';
-import { feedForwardNamed, finalNorm, swigluHidden, VIT_SIZES, type VitConfig, vitForward, vitParameters, weightsOf } from '../../src/dinov2/vit.js';
+import {
+  feedForwardNamed,
+  finalNorm,
+  swigluHidden,
+  VIT_SIZES,
+  type VitConfig,
+  vitForward,
+  vitParameters,
+  weightsOf,
+} from '../../src/dinov2/vit.js';
 import { Program } from '../../src/gpu/program.js';
 import { goldenParameter } from '../../src/io/golden_hash.js';
 import { Graph } from '../../src/tensor/graph.js';
@@ -47,7 +56,9 @@ test('head sizes, SwiGLU widths, names', (t) => {
   t.equal(head(131072, 256), 40_505_600);
   t.equal(head(65536, 256), 23_662_848);
   t.deepEqual(
-    (['vit_small', 'vit_base', 'vit_large', 'vit_giant2'] as const).map((size) => swigluHidden({ ...BASE, ...VIT_SIZES[size] })),
+    (['vit_small', 'vit_base', 'vit_large', 'vit_giant2'] as const).map((size) =>
+      swigluHidden({ ...BASE, ...VIT_SIZES[size] }),
+    ),
     [1024, 2048, 2736, 4096],
   );
   t.deepEqual(
@@ -62,10 +73,24 @@ test('head sizes, SwiGLU widths, names', (t) => {
 
 test('stochastic depth: rates of the blocks and sizes of the subsets', (t) => {
   t.deepEqual(dropPathRates({ dropPathRate: 0.3, dropPathUniform: true, depth: 3 }), [0.3, 0.3, 0.3]);
-  t.deepEqual(dropPathRates({ dropPathRate: 0.3, dropPathUniform: false, depth: 4 }).map((r) => Math.round(r * 100)), [0, 10, 20, 30]);
-  const table: Record<number, number[]> = { 4: [3, 2, 2], 5: [4, 3, 3], 10: [9, 7, 6], 12: [10, 8, 7], 64: [57, 44, 38], 96: [86, 67, 57] };
+  t.deepEqual(
+    dropPathRates({ dropPathRate: 0.3, dropPathUniform: false, depth: 4 }).map((r) => Math.round(r * 100)),
+    [0, 10, 20, 30],
+  );
+  const table: Record<number, number[]> = {
+    4: [3, 2, 2],
+    5: [4, 3, 3],
+    10: [9, 7, 6],
+    12: [10, 8, 7],
+    64: [57, 44, 38],
+    96: [86, 67, 57],
+  };
   for (const [b, kept] of Object.entries(table)) {
-    t.deepEqual([0.1, 0.3, 0.4].map((p) => keptSequences(Number(b), p)), kept, `of ${b}`);
+    t.deepEqual(
+      [0.1, 0.3, 0.4].map((p) => keptSequences(Number(b), p)),
+      kept,
+      `of ${b}`,
+    );
   }
   t.equal(keptSequences(1, 0.9), 1, 'at least one is kept');
   t.end();
@@ -101,7 +126,9 @@ for (const feedForward of ['mlp', 'swiglu', 'identity'] as const) {
         ...groups[i],
         pixels: program.constant(`images ${i}`, [groups[i].count, 3, groups[i].height, groups[i].width], images[i]),
       }));
-      const out = program.keep(finalNorm(graph, weightsOf(store), vitForward(graph, config, weightsOf(store), crops).tokens));
+      const out = program.keep(
+        finalNorm(graph, weightsOf(store), vitForward(graph, config, weightsOf(store), crops).tokens),
+      );
       await program.compile({ guard: true });
       program.run();
       const result = (await program.read(out)) as Float32Array;
@@ -112,7 +139,9 @@ for (const feedForward of ['mlp', 'swiglu', 'identity'] as const) {
     const packed = await forward([0, 1]);
     const separate = [await forward([0]), await forward([1])];
     t.ok(packed.every(Number.isFinite), 'finite');
-    allClose(t, packed, Float32Array.from([...separate[0], ...separate[1]]), 'packed against separate', { absolute: 1e-5 });
+    allClose(t, packed, Float32Array.from([...separate[0], ...separate[1]]), 'packed against separate', {
+      absolute: 1e-5,
+    });
     store.dispose();
   });
 }

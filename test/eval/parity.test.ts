@@ -78,7 +78,10 @@ test('parity sees a wrong answer, a foreign file, a case too large', async (t) =
     t.equal(results.get('right')?.status, 'pass');
     t.equal(results.get('wrong')?.status, 'fail');
     t.deepEqual(
-      results.get('wrong')?.comparisons.filter((c) => !c.pass).map((c) => c.name),
+      results
+        .get('wrong')
+        ?.comparisons.filter((c) => !c.pass)
+        .map((c) => c.name),
       ['head.dx'],
       'only the spoilt tensor fails',
     );

@@ -23,13 +23,13 @@ test('arenas: disjoint lifetimes share memory, conflicting tensors do not share 
     1024 + 256 + 512,
     'a and c take turns in one place',
   );
-  items.forEach((x, i) =>
-    items.forEach((y, j) => {
-      if (i >= j || places[i].arena !== places[j].arena || x.last < y.first || y.last < x.first) return;
+  for (const [i, x] of items.entries()) {
+    for (const [j, y] of items.entries()) {
+      if (i >= j || places[i].arena !== places[j].arena || x.last < y.first || y.last < x.first) continue;
       const [p, q] = [places[i].offsetBytes, places[j].offsetBytes];
       t.ok(p + x.sizeBytes <= q || q + y.sizeBytes <= p, `${x.name} and ${y.name} do not overlap`);
-    }),
-  );
+    }
+  }
   t.throws(() => planArenas([item('huge', 2048, 0, 0)], [new Set()], 1024), /huge needs 2048 bytes.*maxBufferSize/);
   const split = planArenas([item('x', 768, 0, 1), item('y', 768, 0, 1)], [new Set(), new Set()], 1024);
   t.equal(split.arenaBytes.length, 2, 'a colour that outgrows a buffer continues in another');
@@ -42,7 +42,11 @@ test('a recorded program replays with new data and no new memory', async (t) => 
   const program = new Program(gpu, 'replay');
   const graph = new Graph(program);
   const x = program.input('x', [5, 8]);
-  const w = program.constant('w', [8, 8], Float32Array.from({ length: 64 }, (_, i) => (i % 9 === 0 ? 2 : 0)));
+  const w = program.constant(
+    'w',
+    [8, 8],
+    Float32Array.from({ length: 64 }, (_, i) => (i % 9 === 0 ? 2 : 0)),
+  );
   const y = program.keep(linear(graph, linear(graph, linear(graph, x, w), w), w));
   await program.compile();
   const running = gpu.memory;
@@ -50,7 +54,12 @@ test('a recorded program replays with new data and no new memory', async (t) => 
     const data = noise(40, seed);
     program.write(x, data);
     program.run();
-    allClose(t, await program.read(y), data.map((v) => 8 * v), `run ${seed} sees its own input`);
+    allClose(
+      t,
+      await program.read(y),
+      data.map((v) => 8 * v),
+      `run ${seed} sees its own input`,
+    );
   }
   t.deepEqual(gpu.memory, running, 'runs allocate nothing');
   t.ok(program.cost.arenaBytes < program.cost.unsharedBytes, 'lifetimes are shared');
@@ -78,7 +87,7 @@ test('shared arenas give the same bits as separate ones', async (t) => {
     results.push(await program.readAll([...gradients]));
     program.dispose();
   }
-  results[0].forEach((gradient, i) => sameBits(t, gradient, results[1][i], `gradient ${i}`));
+  for (const [i, gradient] of results[0].entries()) sameBits(t, gradient, results[1][i], `gradient ${i}`);
 });
 
 test('errors name the kernel, the tensor, the limit', async (t) => {
@@ -98,18 +107,32 @@ test('errors name the kernel, the tensor, the limit', async (t) => {
 
   const broken = new Program(gpu, 'broken');
   const y = broken.intermediate('y', [4]);
-  broken.dispatch({ ...copyRows.plan({ rows: 1, columns: 4, from: 0, to: 0 }), prelude: { ROWS: 1, D: 4, FROM: 0 } }, [broken.input('x', [4]), y]);
+  broken.dispatch({ ...copyRows.plan({ rows: 1, columns: 4, from: 0, to: 0 }), prelude: { ROWS: 1, D: 4, FROM: 0 } }, [
+    broken.input('x', [4]),
+    y,
+  ]);
   await broken.compile().then(
     () => t.fail('a shader with an unknown name must not compile'),
-    (error: Error) => t.match(error.message, /copy_rows does not compile:\s+copy_rows\.wgsl:\d+: unresolved value 'TO'/, 'file and line'),
+    (error: Error) =>
+      t.match(
+        error.message,
+        /copy_rows does not compile:\s+copy_rows\.wgsl:\d+: unresolved value 'TO'/,
+        'file and line',
+      ),
   );
   gpu.check();
 
   const huge = new Program(gpu, 'huge');
   const limit = gpu.capabilities.maxBindingSizeBytes;
   const big = huge.intermediate('big', [limit / 4 + 64]);
-  t.throws(() => huge.dispatch(addInPlace.plan({ elements: big.elements }), [big, huge.input('v', [4])]), /big.*maxStorageBufferBindingSize/);
-  t.throws(() => huge.dispatch({ ...addInPlace.plan({ elements: 4 }), grid: [70000, 1, 1] }, [x, x]), /a grid of \[70000,1,1\]/);
+  t.throws(
+    () => huge.dispatch(addInPlace.plan({ elements: big.elements }), [big, huge.input('v', [4])]),
+    /big.*maxStorageBufferBindingSize/,
+  );
+  t.throws(
+    () => huge.dispatch({ ...addInPlace.plan({ elements: 4 }), grid: [70000, 1, 1] }, [x, x]),
+    /a grid of \[70000,1,1\]/,
+  );
 });
 
 test('a guarded run finds a write past a tensor', async (t) => {
@@ -154,7 +177,15 @@ test('shaders: prelude first, includes once, lines traced to their files', (t) =
     'lib/b.wgsl': '// include lib/a.wgsl\nconst B1 = 2;',
   };
   const { code, origin } = assembleShader({ text: (f) => files[f] }, 'k.wgsl', { N: 4, FLAG: true, T: 'f32' });
-  t.deepEqual(code.split('\n'), ['enable f16;', 'const N = 4;', 'const FLAG = true;', 'alias T = f32;', 'const A1 = 1;', 'const B1 = 2;', 'fn main() {}']);
+  t.deepEqual(code.split('\n'), [
+    'enable f16;',
+    'const N = 4;',
+    'const FLAG = true;',
+    'alias T = f32;',
+    'const A1 = 1;',
+    'const B1 = 2;',
+    'fn main() {}',
+  ]);
   t.deepEqual(origin[6], { file: 'k.wgsl', line: 4 });
   t.throws(() => assembleShader({ text: () => '' }, 'k.wgsl', { X: Number.NaN }), /X is NaN/);
   t.equal(BASELINE_CAPABILITIES.maxWorkgroupMemoryBytes, 16384, 'the baseline is what WebGPU guarantees');

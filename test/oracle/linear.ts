@@ -23,7 +23,12 @@ export function gelu(x: number): number {
 }
 
 /** y = x Wᵀ + b: x [R, K], weight [N, K]. */
-export function linear(x: ArrayLike<number>, weight: ArrayLike<number>, bias: ArrayLike<number> | undefined, K: number): Float64Array {
+export function linear(
+  x: ArrayLike<number>,
+  weight: ArrayLike<number>,
+  bias: ArrayLike<number> | undefined,
+  K: number,
+): Float64Array {
   const R = x.length / K;
   const N = weight.length / K;
   const y = new Float64Array(R * N);

@@ -9,7 +9,13 @@ export function swiglu(x: ArrayLike<number>, hidden: number): Float64Array {
 }
 
 /** Mode A of spec §1.4, one output at a time: bicubic with A = -0.75 at the given scale, indices clamped. */
-export function resizeModeA(grid: (y: number, x: number) => number, side: number, height: number, width: number, offset: number): number[] {
+export function resizeModeA(
+  grid: (y: number, x: number) => number,
+  side: number,
+  height: number,
+  width: number,
+  offset: number,
+): number[] {
   const A = -0.75;
   const near = (d: number): number => ((A + 2) * d - (A + 3)) * d * d + 1;
   const far = (d: number): number => ((A * d - 5 * A) * d + 8 * A) * d - 4 * A;
@@ -59,7 +65,8 @@ export function packTokens(
       for (let i = 0; i < registers.length; i++) out.push(registers[i]);
       for (let p = 0; p < patches; p++, patch++) {
         const masked = mask !== undefined && mask[s * patches + p] !== 0;
-        for (let d = 0; d < D; d++) out.push((masked ? maskToken[d] : embedded[patch * D + d]) + position[(1 + p) * D + d]);
+        for (let d = 0; d < D; d++)
+          out.push((masked ? maskToken[d] : embedded[patch * D + d]) + position[(1 + p) * D + d]);
       }
     }
   }

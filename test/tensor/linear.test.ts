@@ -53,7 +53,11 @@ for (const [R, K, H, N] of [
         w2: { shape: [N, H], data: noise(N * H, 4).map((v) => v / 4) },
         b2: { shape: [N], data: noise(N, 5) },
       },
-      build: (graph, { x, w1, b1, w2, b2 }) => mlp(graph, x, [{ weight: w1, bias: b1 }, { weight: w2, bias: b2 }]),
+      build: (graph, { x, w1, b1, w2, b2 }) =>
+        mlp(graph, x, [
+          { weight: w1, bias: b1 },
+          { weight: w2, bias: b2 },
+        ]),
       oracle: ({ x, w1, b1, w2, b2 }) => oracle.linear(oracle.linear(x, w1, b1, K).map(oracle.gelu), w2, b2, H),
     });
   });
@@ -88,7 +92,8 @@ test('every layout and variant of gemm, with sizes on both sides of the tiles', 
         for (let m = 0; m < M; m++) {
           for (let n = 0; n < N; n++) {
             for (let k = 0; k < K; k++) {
-              expected[m * N + n] += a[layout === 'TN' ? k * M + m : m * K + k] * b[layout === 'NT' ? n * K + k : k * N + n];
+              expected[m * N + n] +=
+                a[layout === 'TN' ? k * M + m : m * K + k] * b[layout === 'NT' ? n * K + k : k * N + n];
             }
           }
         }
@@ -107,24 +112,47 @@ test('linear with residual and LayerScale in the epilogue', async (t) => {
   const [R, N, K] = [19, 20, 12];
   const data = { x: noise(R * K, 1), w: noise(N * K, 2), b: noise(N, 3), r: noise(R * N, 4), g: noise(N, 5) };
   const out = program.keep(
-    linear(graph, program.constant('x', [R, K], data.x), program.constant('w', [N, K], data.w), program.constant('b', [N], data.b), {
-      stream: program.constant('r', [R, N], data.r),
-      gamma: program.constant('g', [N], data.g),
-    }),
+    linear(
+      graph,
+      program.constant('x', [R, K], data.x),
+      program.constant('w', [N, K], data.w),
+      program.constant('b', [N], data.b),
+      {
+        stream: program.constant('r', [R, N], data.r),
+        gamma: program.constant('g', [N], data.g),
+      },
+    ),
   );
   await program.compile({ guard: true });
   program.run();
   const branch = oracle.linear(data.x, data.w, data.b, K);
-  allClose(t, await program.read(out), branch.map((v, i) => data.r[i] + data.g[i % N] * v), 'residual + gamma * linear');
+  allClose(
+    t,
+    await program.read(out),
+    branch.map((v, i) => data.r[i] + data.g[i % N] * v),
+    'residual + gamma * linear',
+  );
   program.dispose();
 });
 
 test('gemm plans', (t) => {
   const software = { ...BASELINE_CAPABILITIES, software: true, subgroups: true };
   t.equal(gemm.plan({ layout: 'NT', M: 8, N: 8, K: 147 }, software).shader, 'gemm.wgsl', 'a ragged K is tiled');
-  t.equal(gemm.plan({ layout: 'NT', M: 8, N: 8, K: 148 }, software).shader, 'gemm_direct.wgsl', 'an even one is direct');
-  t.equal(gemm.splitK({ layout: 'TN', M: 64, N: 64, K: 16448 }, BASELINE_CAPABILITIES), 64, 'one tile is split as far as K allows');
-  t.equal(gemm.splitK({ layout: 'TN', M: 4096, N: 4096, K: 16448 }, BASELINE_CAPABILITIES), 1, 'many tiles are not split');
+  t.equal(
+    gemm.plan({ layout: 'NT', M: 8, N: 8, K: 148 }, software).shader,
+    'gemm_direct.wgsl',
+    'an even one is direct',
+  );
+  t.equal(
+    gemm.splitK({ layout: 'TN', M: 64, N: 64, K: 16448 }, BASELINE_CAPABILITIES),
+    64,
+    'one tile is split as far as K allows',
+  );
+  t.equal(
+    gemm.splitK({ layout: 'TN', M: 4096, N: 4096, K: 16448 }, BASELINE_CAPABILITIES),
+    1,
+    'many tiles are not split',
+  );
   t.throws(() => gemm.plan({ layout: 'TN', M: 8, N: 8, K: 512, parts: 2, bias: true }, software), /epilogue/);
   t.end();
 });

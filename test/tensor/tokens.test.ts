@@ -31,7 +31,8 @@ test('positions resized: the golden numbers of the specification', (t) => {
     return Array.from({ length: height * width }, (_, i) => {
       let sum = 0;
       for (let j = 0; j < 5; j++) {
-        for (let k = 0; k < 5; k++) sum += rows[Math.floor(i / width) * 5 + j] * columns[(i % width) * 5 + k] * grid(j, k);
+        for (let k = 0; k < 5; k++)
+          sum += rows[Math.floor(i / width) * 5 + j] * columns[(i % width) * 5 + k] * grid(j, k);
       }
       return sum;
     });
@@ -69,7 +70,8 @@ for (const [side, height, width, antialias] of [
             for (let d = 0; d < D; d++) {
               let sum = 0;
               for (let j = 0; j < side; j++) {
-                for (let i = 0; i < side; i++) sum += rows[y * side + j] * columns[x * side + i] * position[(1 + j * side + i) * D + d];
+                for (let i = 0; i < side; i++)
+                  sum += rows[y * side + j] * columns[x * side + i] * position[(1 + j * side + i) * D + d];
               }
               out.push(sum);
             }
@@ -199,9 +201,11 @@ test('patches of bytes and of floats: cut, normalised and embedded alike', async
   const mean = [0.485, 0.456, 0.406];
   const std = [0.229, 0.224, 0.225];
   const floats = new Float32Array(bytes.length);
-  const at = (n: number, c: number, y: number, x: number): number => (bytes[((n * height + y) * width + x) * 3 + c] / 255 - mean[c]) / std[c];
+  const at = (n: number, c: number, y: number, x: number): number =>
+    (bytes[((n * height + y) * width + x) * 3 + c] / 255 - mean[c]) / std[c];
   for (let n = 0, i = 0; n < count; n++) {
-    for (let c = 0; c < 3; c++) for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) floats[i++] = at(n, c, y, x);
+    for (let c = 0; c < 3; c++)
+      for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) floats[i++] = at(n, c, y, x);
   }
   const weight = noise(D * 3 * P * P, 1);
   const bias = noise(D, 2);
@@ -213,7 +217,8 @@ test('patches of bytes and of floats: cut, normalised and embedded alike', async
           let sum = bias[d];
           for (let c = 0; c < 3; c++) {
             for (let y = 0; y < P; y++) {
-              for (let x = 0; x < P; x++) sum += weight[((d * 3 + c) * P + y) * P + x] * at(n, c, py * P + y, px * P + x);
+              for (let x = 0; x < P; x++)
+                sum += weight[((d * 3 + c) * P + y) * P + x] * at(n, c, py * P + y, px * P + x);
             }
           }
           expected.push(sum);
