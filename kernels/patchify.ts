@@ -2,6 +2,11 @@
 
 import { foldGrid, type KernelPlan } from '../src/gpu/kernel_plan.js';
 
+/** Columns of a row of patches: 3 patch² padded with zeros to a multiple of 4, so that the gemm can take vectors. */
+export function patchPitch(patch: number): number {
+  return Math.ceil((3 * patch * patch) / 4) * 4;
+}
+
 export interface PatchifyParams {
   readonly count: number;
   readonly height: number;
@@ -13,12 +18,13 @@ export interface PatchifyParams {
   readonly firstRow: number;
 }
 
-/** Bindings: pixels, out [rows, 3 patch²]. */
+/** Bindings: pixels, out [rows, patchPitch(patch)]. */
 export function plan({ count, height, width, patch, bytes, firstRow }: PatchifyParams): KernelPlan {
-  const elements = count * 3 * height * width;
+  const pitch = patchPitch(patch);
+  const elements = ((count * height * width) / (patch * patch)) * pitch;
   return {
     shader: 'patchify.wgsl',
-    prelude: { COUNT: count, H: height, W: width, P: patch, BYTES: bytes, FIRST_ROW: firstRow },
+    prelude: { COUNT: count, H: height, W: width, P: patch, PITCH: pitch, BYTES: bytes, FIRST_ROW: firstRow },
     grid: foldGrid(Math.ceil(elements / 64)),
     bindings: ['read', 'read_write'],
     flops: bytes ? 2 * elements : 0,

@@ -7,6 +7,7 @@ import * as assembleTokens from '../../kernels/assemble_tokens.js';
 import * as assembleBackward from '../../kernels/assemble_tokens_backward.js';
 import * as copyRows from '../../kernels/copy_rows.js';
 import * as patchify from '../../kernels/patchify.js';
+import * as resizeColumns from '../../kernels/resize_columns.js';
 import * as sumPartials from '../../kernels/sum_partials.js';
 import * as tokenSums from '../../kernels/token_sums.js';
 import { GpuError } from '../errors.js';
@@ -38,7 +39,7 @@ export function embedPatches(
   patch: number,
 ): Tensor {
   const { program } = graph;
-  const columns = 3 * patch * patch;
+  const columns = patchify.patchPitch(patch);
   let rows = 0;
   const starts = groups.map(({ count, height, width }) => {
     if (height % patch !== 0 || width % patch !== 0) {
@@ -54,7 +55,25 @@ export function embedPatches(
   groups.forEach(({ pixels, bytes = false, count, height, width }, g) => {
     program.dispatch(patchify.plan({ count, height, width, patch, bytes, firstRow: starts[g] }), [pixels, patches]);
   });
-  return linear(graph, patches, weight.reshape([weight.shape[0], columns]), bias);
+  return linear(graph, patches, padColumns(graph, weight.reshape([weight.shape[0], 3 * patch * patch]), columns), bias);
+}
+
+/** A matrix with zero columns added up to `to`; the matrix itself where it has that many. */
+function padColumns(graph: Graph, matrix: Tensor, to: number): Tensor {
+  const { rows, columns: from } = matrix;
+  if (from === to) return matrix;
+  const { program } = graph;
+  const padded = program.intermediate('padded', [rows, to]);
+  program.dispatch(resizeColumns.plan({ rows, from, to }), [matrix, padded]);
+  if (graph.needsGradient(matrix)) {
+    graph.onBackward([padded], ([gradient]) => {
+      if (!gradient) return;
+      graph.contribute(matrix, (into) => {
+        program.dispatch(resizeColumns.plan({ rows, from: to, to: from }), [gradient, into]);
+      });
+    });
+  }
+  return padded;
 }
 
 /** One crop group on its way from patch embeddings to tokens. */

@@ -194,6 +194,42 @@ test('residual of all rows with LayerScale', async (t) => {
   });
 });
 
+test('gradient of a patch embedding whose columns are no multiple of four', async (t) => {
+  const [count, side, P, D] = [2, 6, 3, 8];
+  const images = noise(count * 3 * side * side, 1);
+  await checkOperator(t, {
+    name: 'embed patches',
+    inputs: {
+      weight: { shape: [D, 3, P, P], data: noise(D * 27, 2) },
+      bias: { shape: [D], data: noise(D, 3) },
+    },
+    build: (graph, { weight, bias }) => {
+      const pixels = graph.program.constant('images', [count, 3, side, side], images);
+      return embedPatches(graph, [{ pixels, count, height: side, width: side }], weight, bias, P);
+    },
+    oracle: ({ weight, bias }) => {
+      const out: number[] = [];
+      for (let n = 0; n < count; n++) {
+        for (let patch = 0; patch < 4; patch++) {
+          for (let d = 0; d < D; d++) {
+            let sum = bias[d];
+            for (let k = 0; k < 27; k++) {
+              const [c, y, x] = [
+                Math.floor(k / 9),
+                Math.floor(patch / 2) * P + Math.floor((k % 9) / 3),
+                (patch % 2) * P + (k % 3),
+              ];
+              sum += weight[d * 27 + k] * images[((n * 3 + c) * side + y) * side + x];
+            }
+            out.push(sum);
+          }
+        }
+      }
+      return out;
+    },
+  });
+});
+
 test('patches of bytes and of floats: cut, normalised and embedded alike', async (t) => {
   const gpu = await testGpu();
   const [count, height, width, P, D] = [3, 14, 21, 7, 10];
