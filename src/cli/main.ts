@@ -8,7 +8,6 @@ import { reportFailure } from './failure.js';
 /** Exit code for a wrong option or verb. */
 const USAGE = 2;
 
-const collect = (value: string, before: string[]): string[] => [...before, value];
 
 /** Every verb's help ends with two lines to try. */
 function examples(first: string, second: string): string {
@@ -73,7 +72,7 @@ function build(): Command {
       .option('--out <folder>', 'folder of the run: checkpoints, metrics.jsonl, config.yaml, report.html')
       .option('--config <file>', 'YAML; keys are those of the official configurations')
       .option('--preset <name>', 'start from a named configuration; see webdino presets')
-      .option('--set <key=value>', 'one key of the configuration; may be given again', collect, [])
+      .option('--set <key=value...>', 'keys of the configuration')
       .option('--steps <n>', 'total steps; warm-up and the like are compressed to fit')
       .option('--seed <n>', 'two runs of one seed give the same bytes')
       .option('--overwrite', 'replace a run that lies in the folder')
@@ -96,7 +95,7 @@ function build(): Command {
       .command('resume <folder>')
       .description('Goes on with a run that was stopped, bit for bit as if it had not been.')
       .option('--from <checkpoint>', 'an earlier checkpoint, such as step_0001000')
-      .option('--set <key=value>', 'change one key of the configuration; may be given again', collect, []),
+      .option('--set <key=value...>', 'keys of the configuration to change'),
   )
     .addHelpText(
       'after',

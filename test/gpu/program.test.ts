@@ -3,6 +3,9 @@ import * as addInPlace from '../../kernels/add_in_place.js';
 import * as copyRows from '../../kernels/copy_rows.js';
 import { planArenas } from '../../src/gpu/arena.js';
 import { BASELINE_CAPABILITIES } from '../../src/gpu/capabilities.js';
+import { Gpu } from '../../src/gpu/device.js';
+import { openAdapter } from '../../src/gpu/node_adapter.js';
+import { nodeShaders } from '../../src/gpu/node_shaders.js';
 import { Program } from '../../src/gpu/program.js';
 import type { TypedData } from '../../src/gpu/tensor.js';
 import { assembleShader } from '../../src/gpu/shaders.js';
@@ -190,4 +193,21 @@ test('shaders: prelude first, includes once, lines traced to their files', (t) =
   t.throws(() => assembleShader({ text: () => '' }, 'k.wgsl', { X: Number.NaN }), /X is NaN/);
   t.equal(BASELINE_CAPABILITIES.maxWorkgroupMemoryBytes, 16384, 'the baseline is what WebGPU guarantees');
   t.end();
+});
+
+test('a lost device is an exception with a cure, not zeros', async (t) => {
+  const { adapter } = await openAdapter();
+  const gpu = await Gpu.open(adapter, { shaders: nodeShaders() });
+  const program = new Program(gpu, 'doomed');
+  const y = program.keep(linear(new Graph(program), program.input('x', [2, 4]), program.input('w', [4, 4])));
+  await program.compile();
+  program.run();
+  await program.read(y);
+  gpu.device.destroy();
+  await gpu.device.lost;
+  t.throws(() => program.run(), /device was lost.*resume from the last checkpoint/);
+  await program.read(y).then(
+    () => t.fail('a lost device must not be read'),
+    (error: Error) => t.match(error.message, /device was lost/),
+  );
 });
