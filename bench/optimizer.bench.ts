@@ -22,7 +22,8 @@ import {
   SEED_SHAPE,
   seedWords,
 } from '../src/tensor/random.js';
-import { dropPathRows, invertRows, ranksOfPermutations, type SequenceGroup } from '../src/tensor/row_subsets.js';
+import { dropPathRows, invertRows, ranksOfPermutations } from '../src/tensor/row_subsets.js';
+import type { SequenceGroup } from '../src/tensor/sequences.js';
 import { NO_ROW } from '../src/tensor/rows.js';
 import { noise } from '../test/fixture.js';
 import * as oracle from '../test/oracle/optimizer.js';

@@ -36,6 +36,9 @@ const MOST_STEPS = 2000;
 /** Steps that are timed, after one that compiles the kernels. */
 const TIMED_STEPS = 3;
 
+/** kNN evaluations of the teacher, the last one included. */
+const EVALUATIONS = 4;
+
 /** Labelled digits that vote, and that are classified: few enough that a CPU adapter embeds them in seconds. */
 const NEIGHBOURS_FROM = 'mnist:split=TRAIN:count=2000';
 const CLASSIFIED = 'mnist:split=TEST:count=500';
@@ -54,8 +57,10 @@ export async function quickstart(args: QuickstartArguments): Promise<void> {
       eval_val_path: CLASSIFIED,
       seed,
     };
-    const configOf = (steps: number): ResolvedConfig =>
-      loadConfig({ preset: 'quickstart', overrides: { train: { ...settings, steps } } });
+    const configOf = (steps: number): ResolvedConfig => {
+      const eval_period = Math.ceil(steps / EVALUATIONS);
+      return loadConfig({ preset: 'quickstart', overrides: { train: { ...settings, steps, eval_period } } });
+    };
     let steps = given;
     if (steps === undefined) {
       if (!args.quiet) console.error(`Timing a few steps on ${gpu.capabilities.description} …`);

@@ -11,17 +11,11 @@ import type { Tensor } from '../gpu/tensor.js';
 import type { Graph } from './graph.js';
 import { rankPitch } from './random.js';
 import { NO_ROW, type RowSubset } from './rows.js';
-
-/** Sequences of one length, packed one after the other. */
-export interface SequenceGroup {
-  readonly count: number;
-  /** Tokens a sequence. */
-  readonly length: number;
-}
+import type { PackedSequences } from './sequences.js';
 
 export interface DropPathOptions {
   /** In the order in which the groups are packed. */
-  readonly groups: readonly SequenceGroup[];
+  readonly groups: PackedSequences;
   /** Sequences kept, a branch and group: from 1 to the group's count. */
   readonly kept: readonly (readonly number[])[];
 }

@@ -16,6 +16,9 @@ import { cropSettings, vitConfig } from './ssl_config.js';
 const CONTACT_ROWS = 6;
 const PCA_PICTURES = 8;
 
+/** Smaller pictures are enlarged until they have this many patches a side: fewer show nothing. */
+const PCA_GRID = 8;
+
 /** All crops of the first pictures of step 0. Crops depend on seed, step and place alone, so this can be asked any time. */
 export async function firstCrops(
   source: ImageSource,
@@ -58,7 +61,9 @@ export async function patchPictures(
   config: ResolvedConfig,
 ): Promise<NonNullable<ReportData['pca']>> {
   const vit = vitConfig(config);
-  const { resize, crop } = config.evaluation;
+  const enlarged = Math.ceil(PCA_GRID / (config.evaluation.crop / vit.patchSize));
+  const resize = config.evaluation.resize * enlarged;
+  const crop = config.evaluation.crop * enlarged;
   if (vit.embedDim < 3) return [];
   const pictures: Uint8Array[] = [];
   const wanted = Math.min(PCA_PICTURES, source.length);
