@@ -8,7 +8,6 @@ import { reportFailure } from './failure.js';
 /** Exit code for a wrong option or verb. */
 const USAGE = 2;
 
-
 /** Every verb's help ends with two lines to try. */
 function examples(first: string, second: string): string {
   return `\nExamples:\n  $ ${first}\n  $ ${second}`;
