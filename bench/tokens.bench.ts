@@ -3,6 +3,7 @@
 import * as addInPlace from '../kernels/add_in_place.js';
 import * as copyRows from '../kernels/copy_rows.js';
 import * as patchify from '../kernels/patchify.js';
+import * as resizeColumns from '../kernels/resize_columns.js';
 import type { Capabilities } from '../src/gpu/capabilities.js';
 import { Graph } from '../src/tensor/graph.js';
 import { columnSums } from '../src/tensor/linear.js';
@@ -192,6 +193,34 @@ function copyAndAddCase(rows: number, columns: number): BenchCase {
   });
 }
 
+/** The patch weights of an odd patch size, padded with zeros to whole vectors. */
+function padColumnsCase(rows: number, from: number, to: number): BenchCase {
+  return operatorCase('resize_columns', `${rows} × ${from} to ${to}`, (program) => {
+    const x = program.input('x', [rows, from]);
+    let data: Float32Array = new Float32Array();
+    return {
+      prepare: () => {
+        data = noise(x.elements, 1);
+        program.write(x, data);
+      },
+      record: () => {
+        const padded = program.intermediate('padded', [rows, to]);
+        program.dispatch(resizeColumns.plan({ rows, from, to }), [x, padded]);
+        return [padded];
+      },
+      check: ([padded]) => [
+        compare(
+          'padded',
+          padded,
+          Float64Array.from({ length: rows * to }, (_, i) =>
+            i % to < from ? data[Math.floor(i / to) * from + (i % to)] : 0,
+          ),
+        ),
+      ],
+    };
+  });
+}
+
 function columnSumsCase(rows: number, columns: number): BenchCase {
   return operatorCase('column sums (bias gradient)', `${rows} × ${columns}`, (program) => {
     const x = program.input('x', [rows, columns]);
@@ -243,6 +272,7 @@ function cases({ software }: Capabilities): BenchCase[] {
   return [
     patchifyCase(2 * batch, 224, 14),
     patchifyCase(3, 98, 14),
+    padColumnsCase(384, 147, 148),
     ...packTokensCases(batch, 256, 49, 4, 384),
     ...resampleCases(16, 7, 7, 384),
     ...resampleCases(5, 7, 6, 50),

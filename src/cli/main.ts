@@ -168,9 +168,10 @@ function build(): Command {
     program
       .command('quickstart')
       .description('Trains a tiny DINOv2 on handwritten digits for about two minutes, then compares its features.')
-      .option('--out <folder>', 'folder of the run', 'runs/quickstart')
+      .option('--out <folder>', 'folder of the run (runs/quickstart)')
       .option('--steps <n>', 'this many steps instead of what fits in the time')
-      .option('--seed <n>', 'two runs of one seed and number of steps give the same bytes'),
+      .option('--seed <n>', 'two runs of one seed and number of steps give the same bytes')
+      .option('--overwrite', 'replace a run that lies in another folder than runs/quickstart'),
   )
     .addHelpText('after', examples('npm start', 'webdino quickstart --steps 300 --out runs/digits'))
     .action(async (options) => {

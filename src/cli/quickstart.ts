@@ -24,13 +24,17 @@ export interface QuickstartArguments extends RunArguments {
   readonly out?: string;
   readonly steps?: string | number;
   readonly seed?: string | number;
+  readonly overwrite?: boolean;
 }
+
+/** A former quickstart there is replaced; another folder's run is not. */
+export const QUICKSTART_FOLDER = 'runs/quickstart';
 
 /** Time for the training itself; compiling, the evaluations and the report come on top. */
 const TRAINING_SECONDS = 90;
 
 /** Fewer steps teach nothing, more than this little network has no use for. */
-const LEAST_STEPS = 40;
+const LEAST_STEPS = 80;
 const MOST_STEPS = 2000;
 
 /** Steps that are timed, after one that compiles the kernels. */
@@ -44,7 +48,7 @@ const NEIGHBOURS_FROM = 'mnist:split=TRAIN:count=2000';
 const CLASSIFIED = 'mnist:split=TEST:count=500';
 
 export async function quickstart(args: QuickstartArguments): Promise<void> {
-  const out = resolve(args.out ?? 'runs/quickstart');
+  const out = resolve(args.out ?? QUICKSTART_FOLDER);
   const given = wholeNumber('--steps', args.steps, 1);
   const seed = wholeNumber('--seed', args.seed, 0) ?? 0;
   const source = openMnist('TRAIN');
@@ -72,7 +76,9 @@ export async function quickstart(args: QuickstartArguments): Promise<void> {
         );
       }
     }
-    await runAndTell(gpu, configOf(steps), source, out, args, { overwrite: true });
+    await runAndTell(gpu, configOf(steps), source, out, args, {
+      overwrite: args.overwrite || out === resolve(QUICKSTART_FOLDER),
+    });
     if (!args.json) console.log(`\nOpen ${relative('.', resolve(out, 'report.html'))} in a browser.`);
   } finally {
     gpu.close();

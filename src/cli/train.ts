@@ -129,11 +129,12 @@ export async function runAndTell(
   const totalSteps = trainingSchedules(config).lr.length;
   const startStep = start.checkpoint?.state.step ?? 0;
   const progress = new Progress({ totalSteps, startStep, quiet: args.quiet === true });
-  const note = (text: string): void => {
-    if (!args.quiet) progress.note(text);
-  };
-  note(`${gpu.capabilities.description}; ${source.length.toLocaleString('en-US')} pictures from ${source.path}`);
-  note(startStep > 0 ? `Going on at step ${startStep} of ${totalSteps} in ${out}` : `${totalSteps} steps into ${out}`);
+  progress.tell(
+    `${gpu.capabilities.description}; ${source.length.toLocaleString('en-US')} pictures from ${source.path}`,
+  );
+  progress.tell(
+    startStep > 0 ? `Going on at step ${startStep} of ${totalSteps} in ${out}` : `${totalSteps} steps into ${out}`,
+  );
   const monitor = await KnnMonitor.open(gpu, config);
   try {
     const startMs = performance.now();

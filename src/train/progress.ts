@@ -79,6 +79,11 @@ export class Progress {
     if (this.lineIsOpen) this.draw();
   }
 
+  /** A note that is left out when quiet: what goes well. */
+  tell(text: string): void {
+    if (!this.quiet) this.note(text);
+  }
+
   /** Draws the last numbers and ends the line. */
   done(): void {
     if (!this.quiet && !this.lastIsDrawn) this.draw();

@@ -387,13 +387,13 @@ class Run {
     const untrained = await monitor.network(this.trainer.teacher);
     this.recordScores(0, 'pixels', pixels);
     this.recordScores(0, 'untrained', untrained);
-    progress?.note(`kNN top-1 before training: raw pixels ${best(pixels)} %, untrained network ${best(untrained)} %`);
+    progress?.tell(`kNN top-1 before training: raw pixels ${best(pixels)} %, untrained network ${best(untrained)} %`);
   }
 
   private async recordKnn(step: number): Promise<void> {
     const scores = await this.options.monitor!.network(this.trainer.teacher);
     this.recordScores(step, 'knn', scores);
-    this.options.progress?.note(`kNN top-1 after ${step + 1} steps: ${best(scores)} %`);
+    this.options.progress?.tell(`kNN top-1 after ${step + 1} steps: ${best(scores)} %`);
   }
 
   // --- What is written -----------------------------------------------------------------------------------------

@@ -120,44 +120,19 @@ test('train, Ctrl-C, resume: the bytes of a run that was not stopped', async (t)
   await inTemporaryFolder(async (folder) => {
     const data = join(folder, 'pictures');
     await writePictures(data, 12);
-    const options = (name: string): string[] => [
-      ...['train', '--data', data, '--out', join(folder, name), ...TINY_OPTIONS],
-      ...[
-        '--set',
-        'train.checkpoint_period=0',
-        '--set',
-        `train.eval_train_path=${data}`,
-        '--set',
-        `train.eval_val_path=${data}`,
-      ],
-      ...['--set', 'train.eval_period=1000', '--set', 'train.eval_k=[3]', '--steps', '60', '--seed', '9'],
+    const out = join(folder, 'stopped');
+    const options = [
+      ...['train', '--data', data, '--out', out, ...TINY_OPTIONS, '--steps', '60', '--seed', '9'],
+      ...['--set', 'train.checkpoint_period=0', '--set', 'train.eval_period=1000', '--set', 'train.eval_k=[3]'],
+      ...['--set', `train.eval_train_path=${data}`, '--set', `train.eval_val_path=${data}`],
     ];
-    const plan = webdino([...options('plan'), '--dry-run', '--json']);
+    const plan = webdino([...options, '--dry-run', '--json']);
     t.equal(plan.status, 0, plan.stderr);
     const { steps, pictures, dispatches } = JSON.parse(plan.stdout) as Record<string, number>;
     t.ok(steps === 60 && pictures === 12 && dispatches > 100, 'a dry run counts');
-    t.notOk(existsSync(join(folder, 'plan')), 'and writes nothing');
+    t.notOk(existsSync(out), 'and writes nothing');
 
-    const whole = webdino([...options('whole'), '--json']);
-    t.equal(whole.status, 0, whole.stderr);
-    const result = JSON.parse(whole.stdout) as {
-      step: number;
-      badPictures: number;
-      knn: { rows: { name: string }[] };
-      checkpoint: string;
-    };
-    t.deepEqual([result.step, result.badPictures], [60, 1]);
-    t.deepEqual(
-      result.knn.rows.map(({ name }) => name),
-      ['trained teacher', 'untrained network', 'raw pixels'],
-    );
-    t.match(whole.stderr, /Skipped a picture: b\/3.png .*\(1 so far\)/, 'the log names what is skipped');
-
-    const out = join(folder, 'stopped');
-    const child = spawn(process.execPath, [...COMMAND, ...options('stopped')], {
-      cwd: root,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
+    const child = spawn(process.execPath, [...COMMAND, ...options], { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
     let stdout = '';
     child.stdout.on('data', (chunk: Buffer) => {
       stdout += chunk;
@@ -170,24 +145,28 @@ test('train, Ctrl-C, resume: the bytes of a run that was not stopped', async (t)
     t.match(stdout, /go on with {2}webdino resume/);
     const [stop] = readdirSync(join(out, 'checkpoints')).filter((name) => name.startsWith('step_'));
     t.ok(Number(stop.slice(5)) < 60, `at ${stop}`);
+    const refused = webdino(options);
+    t.ok(refused.status === 2 && /holds a run already/.test(refused.stderr), 'it is not overwritten');
     const resumed = webdino(['resume', out, '--quiet']);
     t.equal(resumed.status, 0, resumed.stderr);
-    t.deepEqual(differingFiles(result.checkpoint, join(out, 'checkpoints/step_0000060')), {
-      compared: 5,
-      differing: [],
-    });
 
     const config = loadConfig({ file: join(out, 'config.yaml') });
     t.deepEqual([config.train.dataset_path, config.train.output_dir], [data, out], 'config.yaml names both ends');
-    const rerun = webdino(['train', '--config', join(out, 'config.yaml'), '--out', join(folder, 'rerun'), '--quiet']);
-    t.equal(rerun.status, 0, rerun.stderr);
+    const rerun = join(folder, 'whole');
+    const whole = webdino(['train', '--config', join(out, 'config.yaml'), '--out', rerun, '--json']);
+    t.equal(whole.status, 0, whole.stderr);
     t.deepEqual(
-      differingFiles(result.checkpoint, join(folder, 'rerun/checkpoints/step_0000060')).differing,
-      [],
-      'and repeats the run',
+      differingFiles(join(rerun, 'checkpoints/step_0000060'), join(out, 'checkpoints/step_0000060')),
+      { compared: 5, differing: [] },
+      'and repeats the run in one go: the bytes are equal',
     );
-    const refused = webdino(options('whole'));
-    t.ok(refused.status === 2 && /holds a run already/.test(refused.stderr), 'a run is not overwritten');
+    const result = JSON.parse(whole.stdout) as { step: number; badPictures: number; knn: { rows: { name: string }[] } };
+    t.deepEqual([result.step, result.badPictures], [60, 1], '--json tells the result');
+    t.deepEqual(
+      result.knn.rows.map(({ name }) => name),
+      ['trained teacher', 'untrained network', 'raw pixels'],
+    );
+    t.match(whole.stderr, /Skipped a picture: b\/3.png .*\(1 so far\)/, 'the log names what is skipped');
     t.ok(readFileSync(join(out, 'report.html'), 'utf8').includes('raw pixels'), 'the report has the kNN table');
   });
 });

@@ -64,6 +64,7 @@ test('progress: no line is wider than the terminal; quiet shows notes only', asy
   const quiet = recorder(false);
   const progress = new Progress({ totalSteps: 10, stream: quiet.stream, quiet: true });
   progress.update({ step: 1 });
+  progress.tell('all is well');
   progress.note('a warning');
   progress.done();
   t.deepEqual(quiet.written, ['a warning\n']);

@@ -52,7 +52,7 @@ test('report: self-contained, escaped, complete', async (t) => {
     'Step 60.',
     '250 could not be read',
     'and 50 more',
-    'head_n_prototypes: 256',
+    'head_n_prototypes: 128',
     '2 min 05 s',
     '4,991',
   ]) {
