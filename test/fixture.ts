@@ -3,7 +3,8 @@
 import type { Test } from 'tape';
 import { Program } from '../src/gpu/program.js';
 import type { Gpu } from '../src/gpu/device.js';
-import type { Tensor } from '../src/gpu/tensor.js';
+import { fromHalf, toHalf } from '../src/gpu/half.js';
+import type { Storage, Tensor } from '../src/gpu/tensor.js';
 import { openGpu } from '../src/node.js';
 import { Graph } from '../src/tensor/graph.js';
 
@@ -81,6 +82,8 @@ export interface OperatorInput {
   readonly data: Float32Array;
   /** Without this, an input's gradient is checked. */
   readonly constant?: boolean;
+  /** A weight: float32 with float32 gradient also where activations are half, with a half copy beside it. */
+  readonly weight?: boolean;
 }
 
 export interface OperatorCase {
@@ -94,6 +97,11 @@ export interface OperatorCase {
   readonly gradient?: Tolerance;
   /** Also checks the variants that the plans choose for hardware, where the adapter under test runs on the CPU. */
   readonly hardwareToo?: boolean;
+  /**
+   * Also checks with half activations: inputs that are no weights are halves, and so are results and their gradients.
+   * Tolerances default to a few roundings of a half.
+   */
+  readonly half?: boolean | { readonly forward?: Tolerance; readonly gradient?: Tolerance };
   /** Step of the central differences, for oracles with kinks or large third derivatives. */
   readonly step?: number;
 }
@@ -105,38 +113,54 @@ export interface OperatorCase {
  */
 export async function checkOperator(t: Test, operator: OperatorCase): Promise<void> {
   const adapter = await testGpu();
-  await checkOn(t, operator, adapter, operator.name);
+  const adapters: [Gpu, string][] = [[adapter, operator.name]];
   if (operator.hardwareToo && adapter.capabilities.software) {
-    await checkOn(t, operator, plannedAsHardware(adapter), `${operator.name}, as on hardware`);
+    adapters.push([plannedAsHardware(adapter), `${operator.name}, as on hardware`]);
+  }
+  for (const [gpu, name] of adapters) {
+    await checkOn(t, operator, gpu, name, 'f32');
+    if (operator.half) await checkOn(t, operator, gpu, `${name}, in halves`, 'f16');
   }
 }
 
-async function checkOn(t: Test, operator: OperatorCase, gpu: Gpu, name: string): Promise<void> {
+const HALF_TOLERANCE = { absolute: 1e-3, relative: 2e-3 };
+
+async function checkOn(t: Test, operator: OperatorCase, gpu: Gpu, name: string, storage: Storage): Promise<void> {
+  const halves = storage === 'f16';
+  const rounded = (data: Float32Array): Float32Array => (halves ? fromHalf(toHalf(data)).slice(0, data.length) : data);
+  const tolerances = halves
+    ? { forward: HALF_TOLERANCE, gradient: HALF_TOLERANCE, ...(typeof operator.half === 'object' ? operator.half : {}) }
+    : { forward: operator.forward, gradient: operator.gradient ?? { absolute: 1e-4, relative: 1e-4 } };
   const exact = Object.fromEntries(
-    Object.entries(operator.inputs).map(([key, input]) => [key, Float64Array.from(input.data)]),
+    Object.entries(operator.inputs).map(([key, input]) => [key, Float64Array.from(rounded(input.data))]),
   );
   const expected = Float64Array.from(operator.oracle(exact));
-  const seed = noise(expected.length, 977);
+  const seed = rounded(noise(expected.length, 977));
   const followed = Object.keys(operator.inputs).filter((key) => !operator.inputs[key].constant);
 
   for (const middle of [false, true]) {
     const program = new Program(gpu, name);
-    const graph = new Graph(program);
+    const graph = new Graph(program, storage);
     const tensors: Record<string, Tensor> = {};
     for (const [key, input] of Object.entries(operator.inputs)) {
-      tensors[key] = program.input(key, input.shape);
+      tensors[key] = program.input(key, input.shape, input.weight ? 'f32' : storage);
       tensors[key].requiresGrad = !input.constant;
-      program.write(tensors[key], input.data);
+      program.write(tensors[key], rounded(input.data));
+      if (input.weight && halves) {
+        tensors[key].half = program.input(`${key} in halves`, input.shape, 'f16');
+        program.write(tensors[key].half, input.data);
+      }
     }
     const output = program.keep(operator.build(graph, tensors));
-    const seedTensor = program.constant('seed', output.shape, seed);
-    const extra = middle ? followed.map((key, i) => noise(operator.inputs[key].data.length, 31 + i)) : [];
+    const seedTensor = program.input('seed', output.shape, output.dtype);
+    program.write(seedTensor, seed);
+    const extra = middle ? followed.map((key, i) => rounded(noise(operator.inputs[key].data.length, 31 + i))) : [];
     graph.backward([
       [output, seedTensor],
       ...extra.map((data, i): [Tensor, Tensor] => {
         const key = followed[i];
         // Written by a kernel-visible copy, since the tape may add into it.
-        const other = program.input(`other ${key}`, operator.inputs[key].shape);
+        const other = program.input(`other ${key}`, operator.inputs[key].shape, tensors[key].dtype);
         program.write(other, data);
         return [tensors[key], other];
       }),
@@ -157,7 +181,7 @@ async function checkOn(t: Test, operator: OperatorCase, gpu: Gpu, name: string):
     program.run();
     const [second, ...secondGradients] = await program.readAll([output, ...gradients]);
     const where = middle ? `${name}, mid-graph` : name;
-    if (!middle) allClose(t, first, expected, `${name}: forward`, operator.forward);
+    if (!middle) allClose(t, first, expected, `${name}: forward`, tolerances.forward);
     sameBits(t, first, second, `${where}: forward has the same bits twice`);
     t.deepEqual(await program.checkGuards(), [], `${where}: nothing written past a tensor`);
     followed.forEach((key, k) => {
@@ -169,7 +193,7 @@ async function checkOn(t: Test, operator: OperatorCase, gpu: Gpu, name: string):
         at.map((i) => firstGradients[k][i]),
         values.map((value, j) => value + (plus ? plus[at[j]] : 0)),
         `${where}: gradient of ${key}`,
-        operator.gradient ?? { absolute: 1e-4, relative: 1e-4 },
+        tolerances.gradient,
       );
     });
     program.dispose();

@@ -1,12 +1,13 @@
-// to[TO + r] = from[FROM + r] for ROWS rows of D. An invocation owns one element. FLOPs: 0. Bytes: 8 ROWS D.
-@group(0) @binding(0) var<storage, read> source: array<f32>;
-@group(0) @binding(1) var<storage, read_write> copied: array<f32>;
+// to[TO + r] = from[FROM + r] for ROWS rows of WIDTH quads. An invocation owns one quad.
+// FLOPs: 0. Bytes: 8 ROWS WIDTH times an element's.
+@group(0) @binding(0) var<storage, read> source: array<Quad>;
+@group(0) @binding(1) var<storage, read_write> copied: array<Quad>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) lane: u32) {
   let i = (group.y * groups.x + group.x) * 64u + lane;
-  if (i < ROWS * D) {
-    copied[TO * D + i] = source[FROM * D + i];
+  if (i < ROWS * WIDTH) {
+    copied[TO * WIDTH + i] = source[FROM * WIDTH + i];
   }
 }

@@ -8,6 +8,8 @@ export interface KernelPlan {
   /** File below `wgsl/`, which is also the kernel's name in errors and traces. */
   readonly shader: string;
   readonly prelude: Prelude;
+  /** Files below `wgsl/` put before the shader: the alternatives it is written against, such as `lib/storage_f16.wgsl`. */
+  readonly includes?: readonly string[];
   /** Workgroups in x, y, z; each at most 65,535. */
   readonly grid: readonly [number, number, number];
   /** Access of `@group(0) @binding(i)`, in order. */

@@ -30,7 +30,7 @@ export class PipelineCache {
 
   /** The key under which a plan's pipeline is kept: two plans with one key share a pipeline. */
   static key(plan: KernelPlan): string {
-    return `${plan.shader} ${JSON.stringify(plan.prelude)} ${plan.bindings.join(' ')}`;
+    return `${plan.shader} ${(plan.includes ?? []).join(' ')} ${JSON.stringify(plan.prelude)} ${plan.bindings.join(' ')}`;
   }
 
   get(plan: KernelPlan): Promise<Pipeline> {
@@ -63,7 +63,7 @@ export class PipelineCache {
 
   private async compile(plan: KernelPlan): Promise<Pipeline> {
     const label = kernelName(plan);
-    const { code, origin } = assembleShader(this.shaders, plan.shader, plan.prelude);
+    const { code, origin } = assembleShader(this.shaders, plan.shader, plan.prelude, plan.includes);
     // The errors of a bad module surface through getCompilationInfo; this scope keeps them from being reported twice.
     this.device.pushErrorScope('validation');
     const module = this.device.createShaderModule({ code, label });

@@ -12,6 +12,7 @@ import { alignUp, BufferUsage, MapMode, PLACEMENT_ALIGNMENT_BYTES } from './cons
 import type { Gpu } from './device.js';
 import type { KernelPlan } from './kernel_plan.js';
 import { kernelName, type Pipeline } from './pipelines.js';
+import { fromHalf, toHalf } from './half.js';
 import { type DType, Tensor, type TypedData } from './tensor.js';
 
 interface Dispatch {
@@ -102,7 +103,7 @@ export class Program {
     if (this.inputByName.has(name)) throw new GpuError(`${this.name} already has an input ${name}`);
     const tensor = new Tensor(name, shape, dtype, 'persistent');
     this.inputByName.set(name, this.inputs.length);
-    this.inputs.push({ tensor, mirror: new Uint32Array(tensor.elements), dirty: true });
+    this.inputs.push({ tensor, mirror: new Uint32Array(tensor.sizeBytes / 4), dirty: true });
     return tensor;
   }
 
@@ -271,7 +272,7 @@ export class Program {
       let offset = 0;
       for (const input of small) {
         input.tensor.placement = { buffer, offsetBytes: offset };
-        const view = mirror.subarray(offset / 4, offset / 4 + input.tensor.elements);
+        const view = mirror.subarray(offset / 4, (offset + input.tensor.sizeBytes) / 4);
         view.set(input.mirror);
         input.mirror = view;
         offset += input.tensor.paddedBytes;
@@ -305,12 +306,13 @@ export class Program {
 
   // --- Running -------------------------------------------------------------------------------------------------
 
-  /** Sets an input for the next runs. `data` holds exactly the input's elements, in its element type. */
-  write(input: Tensor | string, data: TypedData | Uint8Array): void {
+  /** Sets an input for the next runs. `data` holds exactly the input's elements, in its element type (float32 for f16). */
+  write(input: Tensor | string, values: TypedData | Uint8Array): void {
     const index = this.inputByName.get(typeof input === 'string' ? input : input.name);
     if (index === undefined)
       throw new GpuError(`${this.name} has no input ${typeof input === 'string' ? input : input.name}`);
     const entry = this.inputs[index];
+    const data = entry.tensor.dtype === 'f16' && values instanceof Float32Array ? toHalf(values) : values;
     if (data.byteLength !== entry.tensor.sizeBytes) {
       throw new GpuError(
         `${entry.tensor.name} [${entry.tensor.shape}] takes ${entry.tensor.sizeBytes} bytes, not ${data.byteLength}`,
@@ -440,11 +442,12 @@ export class Program {
       await staging.mapAsync(MapMode.READ);
       const bytes = staging.getMappedRange().slice(0);
       this.gpu.check();
-      return tensors.map((tensor, i) =>
-        tensor.dtype === 'f32'
-          ? new Float32Array(bytes, offsets[i], tensor.elements)
-          : new Uint32Array(bytes, offsets[i], tensor.elements),
-      );
+      return tensors.map(({ dtype, elements }, i) => {
+        if (dtype === 'f16') return fromHalf(new Uint16Array(bytes, offsets[i], elements));
+        return dtype === 'f32'
+          ? new Float32Array(bytes, offsets[i], elements)
+          : new Uint32Array(bytes, offsets[i], elements);
+      });
     } catch (cause) {
       this.gpu.check();
       throw new GpuError(`${this.name}: reading back failed: ${(cause as Error).message}`, { cause });

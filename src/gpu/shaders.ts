@@ -33,8 +33,13 @@ export interface AssembledShader {
   readonly origin: readonly { readonly file: string; readonly line: number }[];
 }
 
-/** Puts the prelude and the included files in front of a kernel; each file is included once. */
-export function assembleShader(library: ShaderLibrary, file: string, prelude: Prelude): AssembledShader {
+/** Puts the prelude, `includes` and the files it includes itself in front of a kernel; each file is included once. */
+export function assembleShader(
+  library: ShaderLibrary,
+  file: string,
+  prelude: Prelude,
+  includes: readonly string[] = [],
+): AssembledShader {
   const lines: string[] = [];
   const origin: { file: string; line: number }[] = [];
   const included = new Set<string>();
@@ -57,6 +62,7 @@ export function assembleShader(library: ShaderLibrary, file: string, prelude: Pr
     lines.push(preludeLine(name, value));
     origin.push({ file: 'prelude', line: index + 1 });
   });
+  for (const include of includes) append(include);
   append(file);
   // `enable` directives must precede every declaration, also those of the prelude.
   const isDirective = (text: string): boolean => /^(enable|requires|diagnostic)\b/.test(text);

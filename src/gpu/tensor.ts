@@ -3,8 +3,15 @@
 import { alignUp, PLACEMENT_ALIGNMENT_BYTES } from './constants.js';
 import { GpuError } from '../errors.js';
 
-export type DType = 'f32' | 'u32';
+/** Element types that arithmetic runs on. `f16` is storage: four neighbours in two words (see kernels/storage.ts). */
+export type Storage = 'f32' | 'f16';
+export type DType = Storage | 'u32';
+/** What the CPU sees of a tensor; the values of an f16 one are converted on the way. */
 export type TypedData = Float32Array | Uint32Array;
+
+export function elementBytes(dtype: DType): number {
+  return dtype === 'f16' ? 2 : 4;
+}
 
 export interface Placement {
   readonly buffer: GPUBuffer;
@@ -29,6 +36,10 @@ export class Tensor {
   requiresGrad = false;
   /** For a weight: where its gradient is kept. */
   gradient: Tensor | undefined;
+  /** Element type of its gradient: its own, but f32 for a weight made on the way (a normalised last layer). */
+  gradientDtype: DType;
+  /** For a weight: its copy in half precision, which matrix products with half activations read. */
+  half: Tensor | undefined;
 
   constructor(
     readonly name: string,
@@ -38,12 +49,13 @@ export class Tensor {
     view?: { base: Tensor; offsetBytes: number },
   ) {
     this.elements = shape.reduce((a, b) => a * b, 1);
+    this.gradientDtype = dtype;
     this.base = view ? view.base : this;
     this.baseOffsetBytes = view ? view.offsetBytes : 0;
   }
 
   get sizeBytes(): number {
-    return this.elements * 4;
+    return alignUp(this.elements * elementBytes(this.dtype), 4);
   }
 
   /** Product of all dimensions but the last: a tensor seen as a matrix has `rows × columns`. */
@@ -68,12 +80,14 @@ export class Tensor {
     }
     view.requiresGrad = this.requiresGrad;
     view.gradient = this.gradient;
+    view.gradientDtype = this.gradientDtype;
+    view.half = this.half?.reshape(shape);
     return view;
   }
 
-  /** A range of elements as a tensor of its own; `offsetElements` must fall on a multiple of 64 (256 bytes). */
+  /** A range of elements as a tensor of its own; it must begin at a multiple of 256 bytes (64 elements of f32, 128 of f16). */
   slice(offsetElements: number, shape: readonly number[], name = this.name): Tensor {
-    const offsetBytes = this.baseOffsetBytes + offsetElements * 4;
+    const offsetBytes = this.baseOffsetBytes + offsetElements * elementBytes(this.dtype);
     const view = new Tensor(name, shape, this.dtype, this.kind, { base: this.base, offsetBytes });
     if (offsetBytes % PLACEMENT_ALIGNMENT_BYTES !== 0 || offsetElements + view.elements > this.elements) {
       throw new GpuError(`${this.name}: no slice of [${shape}] at element ${offsetElements} of [${this.shape}]`);
@@ -86,6 +100,12 @@ export class Tensor {
     const at = this.base.placement;
     if (!at) throw new GpuError(`${this.name} has no memory yet: compile its program first`);
     return { buffer: at.buffer, offsetBytes: at.offsetBytes + this.baseOffsetBytes };
+  }
+
+  /** The element type as storage; an integer tensor has none. */
+  get storage(): Storage {
+    if (this.dtype === 'u32') throw new GpuError(`${this.name} holds integers where activations are wanted`);
+    return this.dtype;
   }
 
   get paddedBytes(): number {

@@ -5,13 +5,14 @@
  * - A backward step multiplies by the gradient that reaches it. Scalars (losses) have gradients of shape [1], so a loss
  *   weight or a loss scale is data that flows in through the seed.
  * - The gradient of a weight is written straight to `weight.gradient`; a second use of the same weight adds to it.
+ * - Activations and their gradients have the graph's storage; gradients of weights are float32.
  * - The gradient of an intermediate is a fresh intermediate. An operator that can add a sum so far in the same pass says
  *   so (`fuse`); otherwise the tape adds.
  */
 
 import { GpuError } from '../errors.js';
 import type { Program } from '../gpu/program.js';
-import type { Tensor } from '../gpu/tensor.js';
+import type { Storage, Tensor } from '../gpu/tensor.js';
 import * as addInPlace from '../../kernels/add_in_place.js';
 import * as copyRows from '../../kernels/copy_rows.js';
 
@@ -32,7 +33,16 @@ export class Graph {
   private readonly gradients = new Map<string, Tensor>();
   private recording = true;
 
-  constructor(readonly program: Program) {}
+  /** @param activations how activations and their gradients are stored; weights, statistics and losses stay float32 */
+  constructor(
+    readonly program: Program,
+    readonly activations: Storage = 'f32',
+  ) {}
+
+  /** A fresh activation in the graph's storage. */
+  activation(name: string, shape: readonly number[]): Tensor {
+    return this.program.intermediate(name, shape, this.activations);
+  }
 
   /** Records without remembering how to go back: the teacher, evaluation. */
   withoutGradient<T>(body: () => T): T {
@@ -68,7 +78,7 @@ export class Graph {
     if (!x.requiresGrad) return;
     const key = gradientKey(x);
     const sum = this.gradients.get(key);
-    const fresh = (): Tensor => this.program.intermediate(`d_${x.name.split('.').pop()}`, x.shape);
+    const fresh = (): Tensor => this.program.intermediate(`d_${x.name.split('.').pop()}`, x.shape, x.gradientDtype);
     if (sum === undefined) {
       const into = x.gradient ?? fresh();
       write(into, undefined);
@@ -81,7 +91,7 @@ export class Graph {
       const part = fresh();
       write(part, undefined);
       const [target, value] = x.gradient ? [sum, part] : [part, sum];
-      this.program.dispatch(addInPlace.plan({ elements: x.elements }), [target, value]);
+      this.program.dispatch(addInPlace.plan({ elements: x.elements, storage: target.storage }), [target, value]);
       this.gradients.set(key, target);
     }
   }
@@ -98,18 +108,21 @@ export class Graph {
     if (sum === undefined)
       throw new GpuError(`${x.name} is a weight: its gradient must be written, not passed through`);
     if (x.gradient) {
-      this.program.dispatch(addInPlace.plan({ elements: x.elements }), [sum, gradient]);
+      this.program.dispatch(addInPlace.plan({ elements: x.elements, storage: sum.storage }), [sum, gradient]);
       return;
     }
     // Of an intermediate nobody needs the old value any more; a persistent one (a seed) must keep it for the next run.
     const target = gradient.kind === 'intermediate' ? gradient : this.copyOf(sum, x);
-    this.program.dispatch(addInPlace.plan({ elements: x.elements }), [target, target === gradient ? sum : gradient]);
+    this.program.dispatch(addInPlace.plan({ elements: x.elements, storage: target.storage }), [
+      target,
+      target === gradient ? sum : gradient,
+    ]);
     this.gradients.set(key, target);
   }
 
   private copyOf(source: Tensor, x: Tensor): Tensor {
-    const copy = this.program.intermediate(`d_${x.name.split('.').pop()}`, x.shape);
-    const plan = copyRows.plan({ rows: source.rows, columns: source.columns, from: 0, to: 0 });
+    const copy = this.program.intermediate(`d_${x.name.split('.').pop()}`, x.shape, source.dtype);
+    const plan = copyRows.plan({ rows: source.rows, columns: source.columns, from: 0, to: 0, storage: source.storage });
     this.program.dispatch(plan, [source, copy]);
     return copy;
   }

@@ -110,10 +110,10 @@ test('errors name the kernel, the tensor, the limit', async (t) => {
 
   const broken = new Program(gpu, 'broken');
   const y = broken.intermediate('y', [4]);
-  broken.dispatch({ ...copyRows.plan({ rows: 1, columns: 4, from: 0, to: 0 }), prelude: { ROWS: 1, D: 4, FROM: 0 } }, [
-    broken.input('x', [4]),
-    y,
-  ]);
+  broken.dispatch(
+    { ...copyRows.plan({ rows: 1, columns: 4, from: 0, to: 0 }), prelude: { ROWS: 1, WIDTH: 1, FROM: 0 } },
+    [broken.input('x', [4]), y],
+  );
   await broken.compile().then(
     () => t.fail('a shader with an unknown name must not compile'),
     (error: Error) =>
