@@ -1,14 +1,7 @@
 // out[M, N] = op(a) op(b), then the epilogue. LAYOUT: NN a[M,K] b[K,N]; NT a[M,K] b[N,K]; TN a[K,M] b[K,N]. Any sizes.
 // A workgroup owns a 64 x 64 tile, an invocation 4 x 4 of it; tiles of 16 k are staged in workgroup memory (8 KiB).
 // Workgroup z owns part z of K (split-K): it writes its own M x N partial, which sum_partials adds in order.
-// FLOPs: 2 M N K. Bytes: 4 (M K + K N + M N).
-@group(0) @binding(0) var<storage, read> a: array<f32>;
-@group(0) @binding(1) var<storage, read> b: array<f32>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> extra: array<f32>;
-@group(0) @binding(4) var<storage, read> gamma: array<f32>;
-@group(0) @binding(5) var<storage, read_write> out: array<f32>;
-@group(0) @binding(6) var<storage, read> sizes: GemmSizes;
+// FLOPs: 2 M N K. Bytes: those of a, b and out.
 // include lib/gemm_epilogue.wgsl
 
 const NN = 0;
@@ -17,26 +10,6 @@ const TN = 2;
 // Tiles as [16 k][64 rows or columns], four neighbours to a vector.
 var<workgroup> tile_a: array<vec4<f32>, 256>;
 var<workgroup> tile_b: array<vec4<f32>, 256>;
-
-fn load_a(m: u32, k: u32, end: u32) -> f32 {
-  if (m >= sizes.M || k >= end) {
-    return 0.0;
-  }
-  if (LAYOUT == TN) {
-    return a[k * sizes.M + m];
-  }
-  return a[m * sizes.K + k];
-}
-
-fn load_b(n: u32, k: u32, end: u32) -> f32 {
-  if (n >= sizes.N || k >= end) {
-    return 0.0;
-  }
-  if (LAYOUT == NT) {
-    return b[n * sizes.K + k];
-  }
-  return b[k * sizes.N + n];
-}
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
@@ -64,25 +37,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   var acc2 = vec4<f32>();
   var acc3 = vec4<f32>();
   for (var k0 = first; k0 < end; k0 += 16u) {
+    let va = a_quad(m0 + row_a, k0 + k_a, end);
     if (LAYOUT == TN) {
-      let k = k0 + k_a;
-      let m = m0 + row_a;
-      tile_a[k_a * 16u + row_a / 4u] =
-        vec4<f32>(load_a(m, k, end), load_a(m + 1u, k, end), load_a(m + 2u, k, end), load_a(m + 3u, k, end));
+      tile_a[k_a * 16u + row_a / 4u] = va;
     } else {
       for (var i = 0u; i < 4u; i++) {
-        tile_a[(k_a + i) * 16u + row_a / 4u][row_a % 4u] = load_a(m0 + row_a, k0 + k_a + i, end);
+        tile_a[(k_a + i) * 16u + row_a / 4u][row_a % 4u] = va[i];
       }
     }
+    let vb = b_quad(n0 + row_b, k0 + k_b, end);
     if (LAYOUT == NT) {
       for (var i = 0u; i < 4u; i++) {
-        tile_b[(k_b + i) * 16u + row_b / 4u][row_b % 4u] = load_b(n0 + row_b, k0 + k_b + i, end);
+        tile_b[(k_b + i) * 16u + row_b / 4u][row_b % 4u] = vb[i];
       }
     } else {
-      let k = k0 + k_b;
-      let n = n0 + row_b;
-      tile_b[k_b * 16u + row_b / 4u] =
-        vec4<f32>(load_b(n, k, end), load_b(n + 1u, k, end), load_b(n + 2u, k, end), load_b(n + 3u, k, end));
+      tile_b[k_b * 16u + row_b / 4u] = vb;
     }
     workgroupBarrier();
     for (var k = 0u; k < 16u; k++) {
@@ -100,7 +69,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (n < sizes.N) {
     let rows = array<vec4<f32>, 4>(acc0, acc1, acc2, acc3);
     for (var i = 0u; i < min(4u, max(sizes.M, m) - m); i++) {
-      finish_row(group.z, m + i, n, rows[i]);
+      finish_quad(group.z, m + i, n, rows[i]);
     }
   }
 }

@@ -4,14 +4,9 @@ enable subgroups;
 // at a time as 4 x 4 matrices. What the lanes of a workgroup share, they load in turns of four and broadcast: such an
 // adapter loads lane by lane, so a load of one address by all lanes costs as much as a load of many.
 // Vectors run along K where it is contiguous, else along M and N: those dimensions must be multiples of 4 (K need not be in TN).
-// FLOPs: 2 M N K. Bytes: 4 (M K + K N + M N).
-@group(0) @binding(0) var<storage, read> a: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> b: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> extra: array<f32>;
-@group(0) @binding(4) var<storage, read> gamma: array<f32>;
-@group(0) @binding(5) var<storage, read_write> out: array<f32>;
-@group(0) @binding(6) var<storage, read> sizes: GemmSizes;
+// FLOPs: 2 M N K. Bytes: those of a, b and out.
+@group(0) @binding(0) var<storage, read> a: array<Quad>;
+@group(0) @binding(1) var<storage, read> b: array<Quad>;
 // include lib/gemm_epilogue.wgsl
 
 const NN = 0;
@@ -20,7 +15,7 @@ const TN = 2;
 
 // Row k of b as a vector of 4 columns; zero past the end, so that a ragged K adds nothing.
 fn columns_b(k: u32, n4: u32, end: u32) -> vec4<f32> {
-  return select(vec4<f32>(), b[min(k, sizes.K - 1u) * (sizes.N / 4u) + n4], k < end);
+  return select(vec4<f32>(), unpack_quad(b[min(k, sizes.K - 1u) * (sizes.N / 4u) + n4]), k < end);
 }
 
 // The 4 x 4 matrix whose rows lanes 0 to 3 hold (a row is 4 values along M), with columns along K.
@@ -55,8 +50,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let m_high = min(m / 4u + 1u, M4 - 1u);
     for (var k = first; k < end; k += 4u) {
       let row = min(k + turn, sizes.K - 1u) * M4;
-      let low = gather_rows(a[row + m_low]);
-      let high = gather_rows(a[row + m_high]);
+      let low = gather_rows(unpack_quad(a[row + m_low]));
+      let high = gather_rows(unpack_quad(a[row + m_high]));
       let tile = mat4x4<f32>(columns_b(k, n4, end), columns_b(k + 1u, n4, end), columns_b(k + 2u, n4, end), columns_b(k + 3u, n4, end));
       acc0 += tile * low[0];
       acc1 += tile * low[1];
@@ -75,10 +70,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let b2 = min(n + 2u, sizes.N - 1u) * K4;
     let b3 = min(n + 3u, sizes.N - 1u) * K4;
     for (var k = first / 4u; k < end / 4u; k++) {
-      let low = a[row_low + k];
-      let high = a[row_high + k];
+      let low = unpack_quad(a[row_low + k]);
+      let high = unpack_quad(a[row_high + k]);
       if (LAYOUT == NT) {
-        let tile = mat4x4<f32>(b[b0 + k], b[b1 + k], b[b2 + k], b[b3 + k]);
+        let tile = mat4x4<f32>(
+          unpack_quad(b[b0 + k]), unpack_quad(b[b1 + k]), unpack_quad(b[b2 + k]), unpack_quad(b[b3 + k]));
         acc0 += subgroupBroadcast(low, 0u) * tile;
         acc1 += subgroupBroadcast(low, 1u) * tile;
         acc2 += subgroupBroadcast(low, 2u) * tile;
@@ -89,7 +85,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         acc7 += subgroupBroadcast(high, 3u) * tile;
       } else {
         let at = k * 4u * N4 + n4;
-        let tile = mat4x4<f32>(b[at], b[at + N4], b[at + 2u * N4], b[at + 3u * N4]);
+        let tile = mat4x4<f32>(
+          unpack_quad(b[at]), unpack_quad(b[at + N4]), unpack_quad(b[at + 2u * N4]), unpack_quad(b[at + 3u * N4]));
         acc0 += tile * subgroupBroadcast(low, 0u);
         acc1 += tile * subgroupBroadcast(low, 1u);
         acc2 += tile * subgroupBroadcast(low, 2u);
@@ -104,7 +101,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   if (n < sizes.N) {
     let rows = array<vec4<f32>, 8>(acc0, acc1, acc2, acc3, acc4, acc5, acc6, acc7);
     for (var i = 0u; i < min(8u, max(sizes.M, m) - m); i++) {
-      finish_row(group.z, m + i, n, rows[i]);
+      finish_quad(group.z, m + i, n, rows[i]);
     }
   }
 }

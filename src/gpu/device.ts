@@ -24,6 +24,7 @@ export class Gpu {
   private closing = false;
   private liveBufferCount = 0;
   private liveBufferBytes = 0;
+  private peakBufferBytes = 0;
 
   private constructor(
     readonly device: GPUDevice,
@@ -31,6 +32,8 @@ export class Gpu {
     readonly shaders: ShaderLibrary,
     readonly reason: string,
     private readonly ownsDevice: boolean,
+    /** Only counts: buffers have sizes but no memory, programs are planned but cannot run. */
+    readonly dry = false,
   ) {
     this.pipelines = new PipelineCache(device, shaders);
   }
@@ -56,6 +59,19 @@ export class Gpu {
   /** Uses a device that belongs to someone else; `close()` then leaves it open. */
   static fromDevice(device: GPUDevice, options: GpuOptions): Gpu {
     return Gpu.wrap(device, device.adapterInfo, options, false);
+  }
+
+  /**
+   * A GPU that holds nothing: whatever is built on it is counted in `memory` as on the real one, so that a
+   * configuration's peak is known before any of it is allocated.
+   * @param capabilities of the adapter that the run is meant for: they decide variants and limits
+   */
+  static dry(capabilities: Capabilities, shaders: ShaderLibrary): Gpu {
+    const device = {
+      createBuffer: ({ size, label }: GPUBufferDescriptor) => ({ size, label, destroy: () => undefined }),
+      queue: { writeBuffer: () => undefined },
+    };
+    return new Gpu(device as unknown as GPUDevice, capabilities, shaders, 'dry run', false, true);
   }
 
   private static wrap(device: GPUDevice, info: GPUAdapterInfo, options: GpuOptions, owns: boolean): Gpu {
@@ -98,6 +114,7 @@ export class Gpu {
     const buffer = this.device.createBuffer({ size, usage, label });
     this.liveBufferCount++;
     this.liveBufferBytes += size;
+    this.peakBufferBytes = Math.max(this.peakBufferBytes, this.liveBufferBytes);
     return buffer;
   }
 
@@ -107,9 +124,9 @@ export class Gpu {
     buffer.destroy();
   }
 
-  /** Buffers alive now and their bytes; the leak test compares it before and after. */
-  get memory(): { readonly buffers: number; readonly bytes: number } {
-    return { buffers: this.liveBufferCount, bytes: this.liveBufferBytes };
+  /** Buffers alive now, their bytes, and the most bytes there were at once. */
+  get memory(): { readonly buffers: number; readonly bytes: number; readonly peakBytes: number } {
+    return { buffers: this.liveBufferCount, bytes: this.liveBufferBytes, peakBytes: this.peakBufferBytes };
   }
 
   storageBuffer(sizeBytes: number, label: string): GPUBuffer {

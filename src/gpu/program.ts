@@ -187,6 +187,7 @@ export class Program {
     this.guarded = options.guard === true;
     this.placeIntermediates();
     this.placeInputsAndConstants();
+    if (this.gpu.dry) return;
     this.pipelines = await Promise.all(this.dispatches.map((d) => this.gpu.pipelines.get(d.plan)));
     this.gpu.device.pushErrorScope('validation');
     this.bindGroups = this.dispatches.map(({ plan, tensors, scope }, i) =>
@@ -347,6 +348,7 @@ export class Program {
   /** Encodes and submits the whole list once. Returns as soon as it is queued. */
   run(): void {
     this.assertCompiled();
+    if (this.gpu.dry) throw new GpuError(`${this.name} was planned on a dry GPU, which cannot run it`);
     this.gpu.check();
     this.uploadInputs();
     if (this.guarded) this.poison();

@@ -96,6 +96,28 @@ export class Graph {
     }
   }
 
+  /**
+   * Activation checkpointing: records `body` without keeping what its operators would save, and records it once more, with
+   * that, when its backward pass is due. The gradients have the same bits as without; the forward pass costs twice.
+   */
+  checkpoint(body: () => Tensor): Tensor {
+    if (!this.recording) return body();
+    const before = this.tape.length;
+    const output = body();
+    // The operators recorded their savings on the tape; without them the planner lets those tensors go.
+    const dropped = this.tape.splice(before);
+    if (dropped.length === 0) return output;
+    this.onBackward([output], ([gradient]) => {
+      if (!gradient) return;
+      const outer = this.tape.splice(0);
+      const again = body();
+      this.gradients.set(gradientKey(again), gradient);
+      this.walkBack();
+      this.tape.push(...outer);
+    });
+    return output;
+  }
+
   /** Lets the gradient of a result flow on to `x` unchanged, without a copy where it is the first contribution. */
   passThrough(x: Tensor, gradient: Tensor): void {
     if (!x.requiresGrad) return;
@@ -143,12 +165,15 @@ export class Graph {
       }
       this.gradients.set(gradientKey(tensor), seed);
     }
-    for (let i = this.tape.length - 1; i >= 0; i--) {
-      const { outputs, backward, scope } = this.tape[i];
+    this.walkBack();
+  }
+
+  private walkBack(): void {
+    for (let entry = this.tape.pop(); entry; entry = this.tape.pop()) {
+      const { outputs, backward, scope } = entry;
       const gradients = outputs.map((output) => this.gradients.get(gradientKey(output)));
       if (gradients.every((gradient) => gradient === undefined)) continue;
       this.program.scope(scope ? `${scope}.backward` : 'backward', () => backward(gradients));
     }
-    this.tape.length = 0;
   }
 }

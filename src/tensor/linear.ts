@@ -11,28 +11,40 @@ import type { Program } from '../gpu/program.js';
 import type { Tensor } from '../gpu/tensor.js';
 import type { Graph } from './graph.js';
 
-interface GemmOperands {
+export interface GemmOperands {
   readonly a: Tensor;
   readonly b: Tensor;
   readonly bias?: Tensor;
   readonly extra?: Tensor;
   readonly gamma?: Tensor;
   readonly out: Tensor;
+  readonly kept?: Tensor;
 }
 
-/** Records one gemm; absent operands are bound to `a`, which the epilogue then does not read. */
-function dispatchGemm(
-  program: Program,
-  params: gemm.GemmParams,
-  { a, b, bias, extra, gamma, out }: GemmOperands,
-): void {
-  const plan = gemm.plan({ ...params, bias: bias !== undefined }, program.gpu.capabilities);
-  program.dispatch(plan, [a, b, bias ?? a, extra ?? a, gamma ?? a, out]);
+/**
+ * Records one gemm in the storage of its tensors: a and b alike, extra and out alike. Absent operands are bound to `a`,
+ * which the epilogue then does not read.
+ */
+export function dispatchGemm(program: Program, params: gemm.GemmParams, operands: GemmOperands): void {
+  const { a, b, bias, extra, gamma, out, kept } = operands;
+  if (a.dtype !== b.dtype || (extra && extra.dtype !== out.dtype)) {
+    throw new GpuError(`gemm of ${a.name} (${a.dtype}) and ${b.name} (${b.dtype}) into ${out.name}: mixed storage`);
+  }
+  const storage = { operands: a.storage, result: out.storage };
+  const plan = gemm.plan({ ...params, ...storage, bias: bias !== undefined }, program.gpu.capabilities);
+  program.dispatch(plan, [a, b, bias ?? a, extra ?? a, gamma ?? a, out, ...(kept ? [kept] : [])]);
+}
+
+/** A weight in the storage of the activations it is multiplied with. */
+export function weightFor(x: Tensor, weight: Tensor): Tensor {
+  if (x.dtype === weight.dtype) return weight;
+  if (!weight.half) throw new GpuError(`${weight.name} has no half copy, which half activations are multiplied with`);
+  return weight.half;
 }
 
 /** dW [N, K] = dyᵀ x over the rows of dy [R, N] and x [R, K]. */
 function weightGradient(program: Program, dy: Tensor, x: Tensor, into: Tensor): void {
-  const params = { layout: 'TN', M: dy.columns, N: x.columns, K: dy.rows } as const;
+  const params = { layout: 'TN', M: dy.columns, N: x.columns, K: dy.rows, operands: dy.storage } as const;
   const parts = gemm.splitK(params, program.gpu.capabilities);
   if (parts === 1) {
     dispatchGemm(program, params, { a: dy, b: x, out: into });
@@ -101,23 +113,23 @@ export function mlp(graph: Graph, x: Tensor, layers: readonly LinearLayer[], res
     checkShapes(input, weight, bias);
     const [N, K] = [weight.shape[0], input.columns];
     if (l === layers.length - 1) {
-      y = program.intermediate('mlp', [R, N]);
+      y = graph.activation('mlp', [R, N]);
       dispatchGemm(
         program,
         { layout: 'NT', M: R, N, K, epilogue: residual ? 'residual' : 'none' },
-        { a: input, b: weight, bias, extra: residual?.stream, gamma: residual?.gamma, out: y },
+        { a: input, b: weightFor(input, weight), bias, extra: residual?.stream, gamma: residual?.gamma, out: y },
       );
       return;
     }
-    const offset = gemm.preActivationOffset(R, N);
-    const stored = program.intermediate('gelu', [follow ? offset + R * N : R * N]);
+    const activated = graph.activation('gelu', [R, N]);
+    const kept = follow ? graph.activation('pre_activation', [R, N]) : undefined;
     dispatchGemm(
       program,
       { layout: 'NT', M: R, N, K, epilogue: follow ? 'geluKeep' : 'gelu' },
-      { a: input, b: weight, bias, out: stored },
+      { a: input, b: weightFor(input, weight), bias, out: activated, kept },
     );
-    inputs.push(stored.slice(0, [R, N], 'gelu'));
-    preActivations.push(follow ? stored.slice(offset, [R, N], 'pre_activation') : undefined);
+    inputs.push(activated);
+    preActivations.push(kept);
   });
   if (!follow) return y;
 
@@ -130,15 +142,15 @@ export function mlp(graph: Graph, x: Tensor, layers: readonly LinearLayer[], res
       contributeWeights(graph, inputs[l], weight, bias, d);
       const extra = preActivations[l];
       if (extra) {
-        gradient = program.intermediate('d_pre_activation', [R, K]);
+        gradient = graph.activation('d_pre_activation', [R, K]);
         dispatchGemm(
           program,
           { layout: 'NN', M: R, N: K, K: N, epilogue: 'geluBackward' },
-          { a: d, b: weight, extra, out: gradient },
+          { a: d, b: weightFor(d, weight), extra, out: gradient },
         );
       } else {
         graph.contribute(x, (into) => {
-          dispatchGemm(program, { layout: 'NN', M: R, N: K, K: N }, { a: d, b: weight, out: into });
+          dispatchGemm(program, { layout: 'NN', M: R, N: K, K: N }, { a: d, b: weightFor(d, weight), out: into });
         });
       }
     }
