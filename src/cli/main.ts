@@ -47,9 +47,13 @@ function build(): Command {
     .description('DINOv2 on any GPU: training, evaluation and features.')
     .version(version())
     .option('--adapter <name>', 'auto, hardware, lavapipe, swiftshader or bundled; the same as WEBDINO_ADAPTER')
+    .option('--family <name>', 'kernels: f32, f16 or mma (tensor cores); the same as WEBDINO_FAMILY')
+    .option('--fast', "without Dawn's validation and bounds checks; the same as WEBDINO_FAST=1")
     .hook('preAction', (command) => {
-      const { adapter } = command.opts<{ adapter?: string }>();
+      const { adapter, family, fast } = command.opts<{ adapter?: string; family?: string; fast?: boolean }>();
       if (adapter !== undefined) process.env.WEBDINO_ADAPTER = adapter;
+      if (family !== undefined) process.env.WEBDINO_FAMILY = family;
+      if (fast) process.env.WEBDINO_FAST = '1';
     })
     .addHelpText('after', examples('webdino doctor', 'webdino train --data photos --out runs/photos --preset small96'));
 

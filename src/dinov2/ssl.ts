@@ -9,7 +9,7 @@
 import { UsageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { type CompileOptions, Program, type TraceEntry } from '../gpu/program.js';
-import type { Tensor } from '../gpu/tensor.js';
+import type { Storage, Tensor } from '../gpu/tensor.js';
 import { crossEntropy } from '../tensor/cross_entropy.js';
 import { Graph } from '../tensor/graph.js';
 import { koleo } from '../tensor/koleo.js';
@@ -51,6 +51,12 @@ export interface SslConfig {
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
+  /** How activations are stored; with f16 the losses are scaled (spec §4, GradScaler). f32 by default. */
+  readonly dtype?: Storage;
+  /** Keeps only the input of each block for the backward pass: less memory for a third more work. */
+  readonly activationCheckpointing?: boolean;
+  /** Micro-batches of `batch` pictures whose gradients are averaged before one optimizer step; 1 by default. */
+  readonly accumulate?: number;
   /** Crops arrive as u8 [n, side, side, 3] (normalised on the GPU) or f32 [n, 3, side, side]. */
   readonly pixels: 'bytes' | 'floats';
   /** Stochastic depth's permutations: drawn on the GPU from the seed, or given with every step (parity). */
@@ -195,7 +201,7 @@ export class SslTrainer {
     this.modules = config.ibotHead ? ['backbone', 'dino_head', 'ibot_head'] : ['backbone', 'dino_head'];
 
     this.program = new Program(gpu, 'ssl step');
-    const graph = new Graph(this.program);
+    const graph = new Graph(this.program, config.dtype);
     const inputs = this.recordInputs();
     const targets = this.program.scope('teacher', () => graph.withoutGradient(() => this.recordTeacher(graph, inputs)));
     const { seeds, ...losses } = this.program.scope('student', () => this.recordStudent(graph, inputs, targets));
@@ -364,6 +370,7 @@ export class SslTrainer {
     }));
     const { tokens } = vitForward(graph, vit, backbone, groups, {
       kept: this.recordDropPath(graph, inputs, sequences),
+      checkpointing: config.activationCheckpointing,
     });
 
     // CLS of local, then of global crops, then the masked patches: the order in which the official heads see them.

@@ -121,6 +121,8 @@ export interface CropGroup extends ImageGroup {
 export interface VitOptions {
   /** Stochastic depth: the rows that residual branch `2 block` (attention) or `2 block + 1` (feed-forward) is computed for. */
   readonly kept?: (branch: number) => (KeptRows & { readonly sequences: PackedSequences }) | undefined;
+  /** Keeps only the input of each block for the backward pass, which then computes the block once more. */
+  readonly checkpointing?: boolean;
   /** Blocks (from 0) whose output is returned as well. */
   readonly layers?: readonly number[];
 }
@@ -175,7 +177,9 @@ export function vitForward(
   }));
   const layers = new Map<number, Tensor>();
   for (let i = 0; i < config.depth; i++) {
-    x = program.scope(`blocks.${i}`, () => block(graph, config, weights, i, x, sequences, options));
+    const input = x;
+    const body = (): Tensor => block(graph, config, weights, i, input, sequences, options);
+    x = program.scope(`blocks.${i}`, () => (options.checkpointing ? graph.checkpoint(body) : body()));
     if (options.layers?.includes(i)) layers.set(i, x);
   }
   return { tokens: x, sequences, layers };

@@ -3,7 +3,12 @@
  * this record, so it can be tested without a GPU.
  */
 
-/** The kernel families of the design: every adapter runs `f32`; the others need features. */
+import { GpuError, UsageError } from '../errors.js';
+
+/**
+ * The kernel families of the design. Every adapter runs `f32` and `f16` (half storage needs no feature); `mma` needs
+ * subgroup matrices.
+ */
 export type KernelFamily = 'f32' | 'f16' | 'mma';
 
 export interface SubgroupMatrixConfig {
@@ -73,6 +78,38 @@ export const WANTED_LIMITS = [
   'maxComputeWorkgroupsPerDimension',
   'maxStorageBuffersPerShaderStage',
 ] as const;
+
+/** The largest subgroup matrices that multiply halves into float32 sums, or undefined. */
+export function matrixConfig({ subgroupMatrices }: Capabilities): SubgroupMatrixConfig | undefined {
+  const volume = ({ M, N, K }: SubgroupMatrixConfig): number => M * N * K;
+  return subgroupMatrices
+    .filter((config) => config.componentType === 'f16' && config.resultComponentType === 'f32')
+    .reduce<SubgroupMatrixConfig | undefined>(
+      (best, config) => (!best || volume(config) > volume(best) ? config : best),
+      undefined,
+    );
+}
+
+/**
+ * The capabilities as a family sees them: `f32` and `f16` leave the matrices aside, `mma` demands them.
+ * @throws GpuError for `mma` on an adapter without matrices of half operands and float32 sums
+ */
+export function restrictFamily(caps: Capabilities, family: KernelFamily | undefined): Capabilities {
+  if (family === 'f32' || family === 'f16') return { ...caps, subgroupMatrices: [] };
+  if (family === 'mma' && !matrixConfig(caps)) {
+    throw new GpuError(
+      `the adapter ${caps.description} has no subgroup matrices of f16 with f32 sums, which the family mma needs; use f16`,
+    );
+  }
+  return caps;
+}
+
+/** A family by name. @throws UsageError for another name */
+export function familyNamed(name: string | undefined): KernelFamily | undefined {
+  if (name === undefined || name === '') return undefined;
+  if (name === 'f32' || name === 'f16' || name === 'mma') return name;
+  throw new UsageError(`the kernel family ${name} is unknown; use f32, f16 or mma`);
+}
 
 interface AdapterInfoExtras {
   readonly subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig>;

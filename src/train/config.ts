@@ -102,7 +102,16 @@ const configSchema = z.strictObject({
       dtype: z
         .enum(['f32', 'f16'])
         .default('f32')
-        .describe('storage and arithmetic of activations; weights stay float32'),
+        .describe('storage of activations; f16 takes tensor cores where there are any; weights stay float32'),
+      activation_checkpointing: z
+        .boolean()
+        .default(false)
+        .describe('keep only the input of each block and compute it again for the backward pass: less memory, more work'),
+      accumulate: positiveInt
+        .default(1)
+        .describe(
+          'micro-batches of batch_size_per_gpu pictures to an optimizer step; centring, Sinkhorn and KoLeo see one at a time',
+        ),
       log_period: positiveInt.default(10).describe('iterations between lines of metrics.jsonl'),
       checkpoint_period: countInt.default(3750).describe('iterations between checkpoints; 0: only at the end'),
       checkpoint_keep: positiveInt.default(3).describe('checkpoints kept'),

@@ -85,7 +85,6 @@ export function cropSettings({ crops }: ResolvedConfig): CropSettings {
  */
 export function sslConfig(config: ResolvedConfig): SslConfig {
   const { train, student, dino, ibot, optim, crops } = config;
-  if (train.dtype !== 'f32') throw new UsageError(`train.dtype ${train.dtype} is not available; use f32.`);
   if (train.seed < 0) throw new UsageError(`train.seed ${train.seed} must be 0 or more.`);
   if (crops.local_crops_number < 1) throw new UsageError('crops.local_crops_number must be at least 1 for training.');
   return {
@@ -111,6 +110,9 @@ export function sslConfig(config: ResolvedConfig): SslConfig {
     beta1: optim.adamw_beta1,
     beta2: optim.adamw_beta2,
     epsilon: ADAM_EPSILON,
+    dtype: train.dtype,
+    activationCheckpointing: train.activation_checkpointing,
+    accumulate: train.accumulate,
     pixels: 'bytes',
     permutations: 'drawn',
   };

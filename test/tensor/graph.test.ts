@@ -61,7 +61,7 @@ test('a dry GPU counts what the real one allocates', async (t) => {
   const before = gpu.memory.bytes;
   const { program } = blocks(gpu, false);
   await program.compile();
-  t.equal(dry.memory.peakBytes, gpu.memory.bytes - before, 'the same bytes');
+  t.equal(dry.peakBytes, gpu.memory.bytes - before, 'the same bytes');
   t.throws(() => planned.run(), /dry GPU/, 'and it cannot run');
   program.dispose();
   t.end();
