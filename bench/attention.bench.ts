@@ -1,14 +1,14 @@
-/** How fast is attention inside packed sequences: forward, and forward with backward, over ViT-S crops and odd lengths. */
+/** How fast is attention inside packed sequences: both passes, both storages, over ViT-S crops and odd lengths. */
 
 import type { Capabilities } from '../src/gpu/capabilities.js';
 import type { TypedData } from '../src/gpu/tensor.js';
-import { attention } from '../src/tensor/attention.js';
+import { type AttentionFamily, attention } from '../src/tensor/attention.js';
 import { Graph } from '../src/tensor/graph.js';
 import { type PackedSequences, totalRows } from '../src/tensor/sequences.js';
-import { noise } from '../test/fixture.js';
 import * as oracle from '../test/oracle/attention.js';
-import { type BenchCase, type BenchSection, operatorCase } from './checked_bench.js';
-import { type Comparison, compare, compareSlope } from './comparison.js';
+import { type BenchCase, type BenchSection, operatorCase, WITH_BACKWARD } from './checked_bench.js';
+import { type Comparison, compare, compareSlope, GRADIENT_BOUND, HALF_BOUND } from './comparison.js';
+import { storedNoise, STORAGES, type Stored } from './storages.js';
 
 interface Packing {
   readonly sequences: PackedSequences;
@@ -38,27 +38,33 @@ function sampledRows(matrix: TypedData, columns: number, sequences: PackedSequen
   );
 }
 
-function attentionCase({ sequences, heads, headDim }: Packing, backward: boolean): BenchCase {
+function attentionCase(
+  { sequences, heads, headDim }: Packing,
+  { storage, mark, bound }: Stored,
+  backward: boolean,
+  family?: AttentionFamily,
+): BenchCase {
   const rows = totalRows(sequences);
   const width = heads * headDim;
-  const shape = `${sequences.map(({ count, length }) => `${count} × ${length}`).join(' + ')}, ${heads} heads of ${headDim}`;
-  return operatorCase(backward ? 'attention + backward' : 'attention', shape, (program) => {
-    const qkv = program.input('qkv', [rows, 3 * width]);
+  const packed = sequences.map(({ count, length }) => `${count} × ${length}`).join(' + ');
+  const operator = `attention${family ? `, ${family}` : ''}${mark}${backward ? WITH_BACKWARD : ''}`;
+  return operatorCase(operator, `${packed}, ${heads} heads of ${headDim}`, (program) => {
+    const qkv = program.input('qkv', [rows, 3 * width], storage);
     qkv.requiresGrad = backward;
-    const upstream = backward ? program.input('upstream', [rows, width]) : undefined;
+    const upstream = backward ? program.input('upstream', [rows, width], storage) : undefined;
     let data: Float32Array = new Float32Array();
     let seed: Float32Array = new Float32Array();
     return {
       prepare: () => {
         // Scores of about ±3: a softmax that is neither uniform nor a single one.
-        data = noise(qkv.elements, 1).map((v) => 2 * v);
-        seed = noise(rows * width, 2);
+        data = storedNoise(qkv.elements, 1, storage).map((v) => 2 * v);
+        seed = storedNoise(rows * width, 2, storage);
         program.write(qkv, data);
         if (upstream) program.write(upstream, seed);
       },
       record: () => {
-        const graph = new Graph(program);
-        const out = attention(graph, qkv, heads, sequences);
+        const graph = new Graph(program, storage);
+        const out = attention(graph, qkv, heads, sequences, family);
         if (!upstream) return [out];
         graph.backward([[out, upstream]]);
         const gradient = graph.gradientOf(qkv);
@@ -68,12 +74,14 @@ function attentionCase({ sequences, heads, headDim }: Packing, backward: boolean
         const sampled = sampledSequences(sequences).map(([, length]) => ({ count: 1, length }));
         const exact = sampledRows(data, 3 * width, sequences);
         const expected = oracle.attention(exact, heads, headDim, sampled).out;
-        const comparisons: Comparison[] = [compare('forward', sampledRows(out, width, sequences), expected)];
+        const comparisons: Comparison[] = [compare('forward', sampledRows(out, width, sequences), expected, bound)];
         if (upstream) {
           const seeds = sampledRows(seed, width, sequences);
           const value = (): number =>
             oracle.attention(exact, heads, headDim, sampled).out.reduce((sum, v, i) => sum + v * seeds[i], 0);
-          comparisons.push(compareSlope('gradient of qkv', sampledRows(gradient, 3 * width, sequences), exact, value));
+          const slopes = sampledRows(gradient, 3 * width, sequences);
+          const slopeBound = storage === 'f16' ? HALF_BOUND : GRADIENT_BOUND;
+          comparisons.push(compareSlope('gradient of qkv', slopes, exact, value, slopeBound));
         }
         return comparisons;
       },
@@ -83,28 +91,26 @@ function attentionCase({ sequences, heads, headDim }: Packing, backward: boolean
 
 function cases({ software }: Capabilities): BenchCase[] {
   const batch = software ? 1 : 64;
-  const packings: Packing[] = [
-    // ViT-S/14: the teacher's global crops of 224 px, then the student's with eight local ones of 98 px.
-    { sequences: [{ count: 2 * batch, length: 257 }], heads: 6, headDim: 64 },
-    {
-      sequences: [
-        { count: 2 * batch, length: 257 },
-        { count: 8 * batch, length: 50 },
-      ],
-      heads: 6,
-      headDim: 64,
-    },
-    {
-      sequences: [
-        { count: 3, length: 261 },
-        { count: 5, length: 1 },
-        { count: 2, length: 17 },
-      ],
-      heads: 3,
-      headDim: 32,
-    },
-  ];
-  return packings.flatMap((packing) => [attentionCase(packing, false), attentionCase(packing, true)]);
+  // ViT-S/14: the teacher's global crops of 224 px, then the student's with eight local ones of 98 px.
+  const teacher: Packing = { sequences: [{ count: 2 * batch, length: 257 }], heads: 6, headDim: 64 };
+  const student = { ...teacher, sequences: [...teacher.sequences, { count: 8 * batch, length: 50 }] };
+  const odd: Packing = {
+    sequences: [
+      { count: 3, length: 261 },
+      { count: 5, length: 1 },
+      { count: 2, length: 17 },
+    ],
+    heads: 3,
+    headDim: 32,
+  };
+  // ViT-L, which the targets are given for.
+  const large: Packing[] = software ? [] : [{ sequences: [{ count: 64, length: 257 }], heads: 16, headDim: 64 }];
+  const fastest = [teacher, student, odd, ...large].flatMap((packing) =>
+    STORAGES.flatMap((stored) => [attentionCase(packing, stored, false), attentionCase(packing, stored, true)]),
+  );
+  // The kernels that any adapter takes, beside the family that this one gets.
+  const tiled = STORAGES.map((stored) => attentionCase(teacher, stored, true, 'tiled'));
+  return [...fastest, ...tiled];
 }
 
 export const section: BenchSection = {

@@ -14,10 +14,17 @@ import type { Capabilities } from '../src/gpu/capabilities.js';
 import type { Gpu } from '../src/gpu/device.js';
 import { Program, type TraceEntry } from '../src/gpu/program.js';
 import type { Tensor, TypedData } from '../src/gpu/tensor.js';
+import type { Calibrated, Calibration } from './calibration.js';
 import type { Comparison } from './comparison.js';
 
 /** The measurements of `benchmark` are repeated at least this often, whatever the time it was given. */
 const MIN_SAMPLES = 5;
+
+/** Runs with timestamps, at least. */
+const MIN_TRACES = 3;
+
+/** Ends the name of a case that is another one and its backward pass: the difference of the two is the latter alone. */
+export const WITH_BACKWARD = ' + backward';
 
 /** One question: a file of this folder. */
 export interface BenchSection {
@@ -26,8 +33,8 @@ export interface BenchSection {
   readonly question: string;
   /** Shapes may differ between adapters: what takes a GPU a millisecond takes a CPU a second. */
   readonly cases: (capabilities: Capabilities) => readonly BenchCase[];
-  /** What else one could use, timed in the same run. */
-  readonly peers?: (gpu: Gpu) => readonly PeerGroup[];
+  /** What else one could use, timed in the same run. @param small shapes that a CPU does in a moment */
+  readonly peers?: (gpu: Gpu, small: boolean) => readonly PeerGroup[];
 }
 
 export interface BenchCase {
@@ -127,12 +134,17 @@ export interface Measured {
   readonly samples: number;
   /** Applications a run. */
   readonly times: number;
-  /** Sum of the timestamps; absent without `timestamp-query`. */
+  /** Sum of the timestamps, the median run's; absent without `timestamp-query`. */
   readonly gpuMs?: number;
+  /** The fixed product around the timing, where a calibration was given. */
+  readonly calibrationMs?: Calibrated;
   readonly flops: number;
   readonly bytes: number;
   /** The largest relative error of all comparisons. */
   readonly error: number;
+  /** The kernels that it dispatches. */
+  readonly kernelNames: readonly string[];
+  /** Their times; empty without `timestamp-query`. */
   readonly kernels: readonly KernelTime[];
   readonly facts: Readonly<Record<string, number>>;
 }
@@ -174,6 +186,7 @@ function sameBits(a: TypedData, b: TypedData): boolean {
 /**
  * Compiles, checks, times, and checks again. Disposes of the case.
  * @param seconds how long to measure by the wall clock, at least; never fewer than five samples
+ * @param calibration brings the clock up before the timing and is measured around it
  * @throws GpuError when the GPU failed: nothing measured after that would mean anything
  */
 export async function checkedBench(
@@ -181,6 +194,7 @@ export async function checkedBench(
   bench: BenchCase,
   recorded: RecordedCase,
   seconds: number,
+  calibration?: Calibration,
 ): Promise<Measured | Refused> {
   const { operator, shape } = bench;
   const { program, times, results, inPlace } = recorded;
@@ -195,19 +209,19 @@ export async function checkedBench(
     const failed = failures(comparisons);
     if (failed) return refuse(failed);
 
+    const before = await calibration?.warm();
     const timing = await time(operator, seconds, async () => {
       recorded.run();
       await gpu.device.queue.onSubmittedWorkDone();
     });
     await gpu.finish();
-    const traces: TraceEntry[][] = [];
-    if (gpu.capabilities.timestampQuery) for (let i = 0; i < 3; i++) traces.push(await program.trace());
+    const traces = gpu.capabilities.timestampQuery ? await tracesOf(program, seconds / 2) : [];
+    const after = await calibration?.probe();
     if (!inPlace && results.length > 0) {
       const last = await program.readAll(results);
       if (!last.every((data, i) => sameBits(data, first[i]))) return refuse('the result changed while it was timed');
     }
-    const total = (entries: readonly TraceEntry[]): number => entries.reduce((sum, { timeMs }) => sum + timeMs, 0);
-    const trace = traces.sort((a, b) => total(a) - total(b)).at(traces.length >> 1);
+    const trace = traces.sort((a, b) => totalMs(a) - totalMs(b)).at(traces.length >> 1);
     const wallMs = timing.medianMs / times;
     const { flops, bytes } = program.cost;
     return {
@@ -217,10 +231,12 @@ export async function checkedBench(
       quartilesMs: [timing.quartilesMs[0] / times, timing.quartilesMs[1] / times],
       samples: timing.samples,
       times,
-      gpuMs: trace && total(trace) / times,
+      gpuMs: trace && totalMs(trace) / times,
+      calibrationMs: before !== undefined && after !== undefined ? { before, after } : undefined,
       flops: flops / times,
       bytes: bytes / times,
       error: largestError(comparisons),
+      kernelNames: [...program.kernelCounts.keys()],
       kernels: trace ? byKernel(trace, times) : [],
       facts: recorded.facts?.(wallMs) ?? {},
     };
@@ -233,8 +249,22 @@ export async function checkedBench(
   }
 }
 
-/** The kernels of a trace, the longest first. */
-function byKernel(trace: readonly TraceEntry[], times: number): KernelTime[] {
+function totalMs(entries: readonly TraceEntry[]): number {
+  return entries.reduce((sum, { timeMs }) => sum + timeMs, 0);
+}
+
+async function tracesOf(program: Program, seconds: number): Promise<TraceEntry[][]> {
+  const traces: TraceEntry[][] = [];
+  const end = performance.now() + 1000 * seconds;
+  while (traces.length < MIN_TRACES || performance.now() < end) traces.push(await program.trace());
+  return traces;
+}
+
+/**
+ * The kernels of a trace, the longest first.
+ * @param times applications of the operator in the trace
+ */
+export function byKernel(trace: readonly TraceEntry[], times: number): KernelTime[] {
   const kernels = new Map<string, TraceEntry[]>();
   for (const entry of trace) {
     const entries = kernels.get(entry.kernel);

@@ -12,6 +12,9 @@ export interface Comparison {
 /** float32 sums of some hundred terms against float64. */
 export const FORWARD_BOUND = 2e-5;
 
+/** A result rounded to a half, and intermediate ones that were. */
+export const HALF_BOUND = 2e-3;
+
 /** Slopes are one number made of all elements: rounding averages out, an element left out does not. */
 export const GRADIENT_BOUND = 1e-4;
 

@@ -1,21 +1,23 @@
 /**
- * How fast is a matrix product: three layouts, both variants, the fused epilogues, split-K, a whole MLP with its gradients;
- * and what a plain loop and gpu.js need for the same product.
+ * How fast is a matrix product: three layouts, all variants, both storages, the fused epilogues, split-K, a whole MLP with
+ * its gradients; and what others need for the same product (peers.ts).
  */
 
-import { create } from 'webgpu';
-import { GPU, type IKernelFunctionThis } from 'gpu.js';
 import * as gemm from '../kernels/gemm.js';
 import * as sumPartials from '../kernels/sum_partials.js';
-import type { Capabilities } from '../src/gpu/capabilities.js';
-import type { Gpu } from '../src/gpu/device.js';
-import { Program } from '../src/gpu/program.js';
-import { mlp } from '../src/tensor/linear.js';
+import { matrixConfig, type Capabilities } from '../src/gpu/capabilities.js';
+import type { Storage } from '../src/gpu/tensor.js';
+import { dispatchGemm, mlp } from '../src/tensor/linear.js';
 import { noise } from '../test/fixture.js';
 import * as oracle from '../test/oracle/linear.js';
-import { type BenchCase, type BenchSection, operatorCase, type OpenPeer, type PeerGroup } from './checked_bench.js';
-import { compareSamples, FORWARD_BOUND } from './comparison.js';
+import { type BenchCase, type BenchSection, operatorCase } from './checked_bench.js';
+import { compareSamples, FORWARD_BOUND, HALF_BOUND } from './comparison.js';
 import { forwardAndBackward } from './differentiable.js';
+import { productPeers } from './peers.js';
+import { storedNoise } from './storages.js';
+
+/** Sums of some thousand exact products of halves: matrix units round them in their own ways. */
+const HALF_OPERANDS_BOUND = 1e-4;
 
 /** Element (m, n) of the product in float64. */
 function productAt(
@@ -37,33 +39,38 @@ function geluSlope(x: number): number {
   return 0.5 * (1 + oracle.erf(x / Math.SQRT2)) + (x * Math.exp(-0.5 * x * x)) / Math.sqrt(2 * Math.PI);
 }
 
-function gemmCase(params: gemm.GemmParams, capabilities: Capabilities): BenchCase {
-  const { layout, M, N, K, bias = false, epilogue = 'none', parts = 1 } = params;
-  const variant = gemm.plan(params, capabilities).shader.replace('.wgsl', '');
-  const fused = [
-    bias ? ' + bias' : '',
+function gemmCase(params: gemm.GemmParams): BenchCase {
+  const { layout, M, N, K, bias: biased = false, epilogue = 'none', parts = 1, variant } = params;
+  const { operands = 'f32', result: resultStorage = 'f32' } = params;
+  const storage = operands === resultStorage ? operands : `${operands} → ${resultStorage}`;
+  const named = [
+    biased ? ' + bias' : '',
     epilogue === 'none' ? '' : ` + ${epilogue}`,
     parts > 1 ? `, K in ${parts} parts` : '',
+    variant ? `, ${variant}` : '',
+    storage === 'f32' ? '' : ` (${storage})`,
   ];
-  return operatorCase(`gemm ${layout}${fused.join('')} (${variant})`, `${M} × ${N} × ${K}`, (program) => {
-    const a = program.input('a', layout === 'TN' ? [K, M] : [M, K]);
-    const b = program.input('b', layout === 'NT' ? [N, K] : [K, N]);
-    const biasVector = program.input('bias', [N]);
-    const extra = program.input('extra', [M, N]);
-    const gamma = program.input('gamma', [N]);
+  return operatorCase(`gemm ${layout}${named.join('')}`, `${M} × ${N} × ${K}`, (program) => {
+    const input = (name: string, shape: readonly number[], wanted: boolean, stored: Storage = 'f32') =>
+      wanted ? program.input(name, shape, stored) : undefined;
+    const a = program.input('a', layout === 'TN' ? [K, M] : [M, K], operands);
+    const b = program.input('b', layout === 'NT' ? [N, K] : [K, N], operands);
+    const bias = input('bias', [N], biased);
+    const extra = input('extra', [M, N], epilogue === 'geluBackward' || epilogue === 'residual', resultStorage);
+    const gamma = input('gamma', [N], epilogue === 'residual');
     const keepsInput = epilogue === 'geluKeep';
+    const inputs = [a, b, bias, extra, gamma];
     let data: Float32Array[] = [];
     return {
       prepare: () => {
-        const inputs = [a, b, biasVector, extra, gamma];
-        data = inputs.map(({ elements }, i) => noise(elements, i + 1));
-        for (const [i, input] of inputs.entries()) program.write(input, data[i]);
+        data = inputs.map((tensor, i) => storedNoise(tensor?.elements ?? 0, i + 1, tensor?.storage ?? 'f32'));
+        for (const [i, tensor] of inputs.entries()) if (tensor) program.write(tensor, data[i]);
       },
       record: () => {
-        const out = program.intermediate('product', parts > 1 ? [parts, M, N] : [M, N]);
-        const kept = keepsInput ? [program.intermediate('kept', [M, N])] : [];
-        program.dispatch(gemm.plan(params, program.gpu.capabilities), [a, b, biasVector, extra, gamma, out, ...kept]);
-        if (parts === 1) return [out, ...kept];
+        const out = program.intermediate('product', parts > 1 ? [parts, M, N] : [M, N], resultStorage);
+        const kept = keepsInput ? program.intermediate('kept', [M, N], resultStorage) : undefined;
+        dispatchGemm(program, params, { a, b, bias, extra, gamma, out, kept });
+        if (parts === 1) return kept ? [out, kept] : [out];
         const sum = program.intermediate('sum', [M, N]);
         program.dispatch(sumPartials.plan({ parts, elements: M * N }), [out, sum]);
         return [sum];
@@ -72,7 +79,7 @@ function gemmCase(params: gemm.GemmParams, capabilities: Capabilities): BenchCas
         const [left, right, biases, extras, gammas] = data;
         const at = (place: number): number => {
           const [m, n] = [Math.floor(place / N), place % N];
-          return productAt(params, left, right, m, n) + (bias ? biases[n] : 0);
+          return productAt(params, left, right, m, n) + (biased ? biases[n] : 0);
         };
         const expected = (place: number): number => {
           const v = at(place);
@@ -81,49 +88,87 @@ function gemmCase(params: gemm.GemmParams, capabilities: Capabilities): BenchCas
           if (epilogue === 'residual') return extras[place] + gammas[place % N] * v;
           return v;
         };
-        const comparisons = [compareSamples('product', result, expected)];
-        if (keepsInput) comparisons.push(compareSamples('what the GELU was taken of', kept, at));
+        const exact = operands === 'f16' ? HALF_OPERANDS_BOUND : FORWARD_BOUND;
+        const bound = resultStorage === 'f16' ? HALF_BOUND : exact;
+        const comparisons = [compareSamples('product', result, expected, bound)];
+        if (kept) comparisons.push(compareSamples('what the GELU was taken of', kept, at, bound));
         return comparisons;
       },
     };
   });
 }
 
-function cases(capabilities: Capabilities): BenchCase[] {
-  const { software } = capabilities;
-  // ViT-S tokens of 224 px pictures: 2 pictures on a CPU, 64 on a GPU.
-  const rows = 257 * (software ? 2 : 64);
-  const [D, hidden] = [384, 1536];
-  const layouts = ['NT', 'NN', 'TN'] as const;
+const LAYOUTS = ['NT', 'NN', 'TN'] as const;
+
+/** A weight gradient [M, N] over K rows, cut in as many parts as training would. */
+function weightGradient(M: number, N: number, K: number, capabilities: Capabilities): BenchCase {
+  const params = { layout: 'TN', M, N, K, operands: 'f16' } as const;
+  return gemmCase({ ...params, parts: gemm.splitK(params, capabilities) });
+}
+
+/** A product of square matrices in each layout. */
+export function squareProducts(size: number, operands: Storage): BenchCase[] {
+  return LAYOUTS.map((layout) => gemmCase({ layout, M: size, N: size, K: size, operands }));
+}
+
+/** The shapes of the targets, which only a GPU does in a moment. */
+function largeCases(capabilities: Capabilities): BenchCase[] {
+  const square = { M: 4096, N: 4096, K: 4096 };
+  // Half operands without the matrices that the adapter has.
+  const plain = matrixConfig(capabilities)
+    ? [gemmCase({ layout: 'NT', ...square, operands: 'f16', variant: 'tiled' })]
+    : [];
+  const wide = { layout: 'NT', M: 16448, N: 4096, K: 1024, bias: true, epilogue: 'gelu' } as const;
+  return [
+    ...squareProducts(4096, 'f32'),
+    ...squareProducts(4096, 'f16'),
+    ...plain,
+    gemmCase(wide),
+    gemmCase({ ...wide, operands: 'f16', result: 'f16' }),
+    // Tiles of 128 columns would leave a GPU a quarter idle.
+    gemmCase({ layout: 'NN', M: 16448, N: 384, K: 1536, operands: 'f16', result: 'f16' }),
+    weightGradient(1024, 4096, 16448, capabilities),
+    weightGradient(384, 1536, 16448, capabilities),
+    weightGradient(384, 384, 16448, capabilities),
+  ];
+}
+
+function smallCases(capabilities: Capabilities): BenchCase[] {
+  const rows = 257 * 2;
+  const D = 384;
   const list: BenchCase[] = [];
-  for (const layout of layouts) {
-    for (const variant of ['direct', 'tiled'] as const) {
-      const [M, N, K] = layout === 'TN' ? [D, D, rows] : [rows, D, D];
-      list.push(gemmCase({ layout, M, N, K, variant }, capabilities));
-    }
+  for (const layout of LAYOUTS) {
+    const [M, N, K] = layout === 'TN' ? [D, D, rows] : [rows, D, D];
+    for (const variant of ['direct', 'tiled'] as const) list.push(gemmCase({ layout, M, N, K, variant }));
+    list.push(gemmCase({ layout, M, N, K, operands: 'f16' }));
   }
   // No size a multiple of 4, so that only the tiled variant fits.
-  for (const layout of layouts) list.push(gemmCase({ layout, M: 261, N: 257, K: 50 + 1 }, capabilities));
-  const fused = { layout: 'NT', M: rows, N: software ? D : hidden, K: D, bias: true } as const;
-  for (const epilogue of ['none', 'gelu', 'geluKeep', 'residual'] as const)
-    list.push(gemmCase({ ...fused, epilogue }, capabilities));
-  list.push(gemmCase({ ...fused, layout: 'NN', bias: false, epilogue: 'geluBackward' }, capabilities));
-  const weightGradient = { layout: 'TN', M: 256, N: 256, K: software ? 2056 : 16448 } as const;
-  list.push(
-    gemmCase({ ...weightGradient, parts: Math.max(gemm.splitK(weightGradient, capabilities), 2) }, capabilities),
-  );
+  for (const layout of LAYOUTS) list.push(gemmCase({ layout, M: 261, N: 257, K: 50 + 1 }));
+  const fused = { layout: 'NT', M: rows, N: D, K: D, bias: true } as const;
+  for (const epilogue of ['none', 'gelu', 'geluKeep', 'residual'] as const) list.push(gemmCase({ ...fused, epilogue }));
+  list.push(gemmCase({ ...fused, epilogue: 'gelu', operands: 'f16', result: 'f16' }));
+  list.push(gemmCase({ ...fused, layout: 'NN', bias: false, epilogue: 'geluBackward' }));
+  const split = { layout: 'TN', M: 256, N: 256, K: 2056 } as const;
+  list.push(gemmCase({ ...split, parts: Math.max(gemm.splitK(split, capabilities), 2) }));
+  list.push(weightGradient(256, D, rows, capabilities));
+  return list;
+}
 
-  const [R, I, H] = software ? [257, 128, 512] : [257 * 8, D, hidden];
+function cases(capabilities: Capabilities): BenchCase[] {
+  const { software } = capabilities;
+  const list = software ? smallCases(capabilities) : largeCases(capabilities);
+  const [R, I, H] = software ? [257, 128, 512] : [257 * 8, 384, 1536];
   list.push(
     ...forwardAndBackward({
       operator: 'mlp, two layers with GELU',
       shape: `${R} × ${I} → ${H} → ${I}`,
+      half: true,
       inputs: {
         x: { shape: [R, I] },
-        w1: { shape: [H, I], data: () => noise(H * I, 11).map((v) => 0.1 * v) },
-        b1: { shape: [H] },
-        w2: { shape: [I, H], data: () => noise(I * H, 12).map((v) => 0.1 * v) },
-        b2: { shape: [I] },
+        w1: { shape: [H, I], weight: true, data: () => noise(H * I, 11).map((v) => 0.1 * v) },
+        b1: { shape: [H], weight: true },
+        w2: { shape: [I, H], weight: true, data: () => noise(I * H, 12).map((v) => 0.1 * v) },
+        b2: { shape: [I], weight: true },
       },
       build: (graph, { x, w1, b1, w2, b2 }) =>
         mlp(graph, x, [
@@ -136,144 +181,9 @@ function cases(capabilities: Capabilities): BenchCase[] {
   return list;
 }
 
-// --- Peers -----------------------------------------------------------------------------------------------------------
-
-/** One element of a [n, n] product; gpu.js translates the text of this function. */
-function elementOfProduct(this: IKernelFunctionThis<{ size: number }>, a: number[], b: number[]): number {
-  let sum = 0;
-  for (let k = 0; k < this.constants.size; k++) {
-    sum += a[this.thread.y * this.constants.size + k] * b[k * this.constants.size + this.thread.x];
-  }
-  return sum;
-}
-
-/** The loop that everyone writes first. */
-function productInLoops(a: Float32Array, b: Float32Array, size: number): Float32Array {
-  const c = new Float32Array(size * size);
-  for (let m = 0; m < size; m++) {
-    for (let n = 0; n < size; n++) {
-      let sum = 0;
-      for (let k = 0; k < size; k++) sum += a[m * size + k] * b[k * size + n];
-      c[m * size + n] = sum;
-    }
-  }
-  return c;
-}
-
-/** Kept for the life of the process: Dawn crashes when its instance is collected while a device lives. */
-let instance: ReturnType<typeof create> | undefined;
-
-async function openGpuJs(
-  mode: 'cpu' | 'webasm' | 'webgpu',
-  size: number,
-  a: Float32Array,
-  b: Float32Array,
-): Promise<OpenPeer> {
-  const before = Object.getOwnPropertyDescriptor(globalThis, 'navigator');
-  if (mode === 'webgpu') {
-    // gpu.js finds WebGPU where a browser has it.
-    instance ??= create([]);
-    Object.defineProperty(globalThis, 'navigator', { value: { gpu: instance }, configurable: true });
-  }
-  const restore = (): void => {
-    if (before) Object.defineProperty(globalThis, 'navigator', before);
-    else Reflect.deleteProperty(globalThis, 'navigator');
-  };
-  try {
-    const gpu = new GPU({ mode });
-    const kernel = gpu.createKernel(elementOfProduct, {
-      output: [size, size],
-      constants: { size },
-      precision: 'single',
-    });
-    let rows: Float32Array[] = [];
-    return {
-      run: async () => {
-        rows = (await kernel(a as unknown as number[], b as unknown as number[])) as unknown as Float32Array[];
-      },
-      result: async () => {
-        const flat = new Float32Array(size * size);
-        for (const [m, row] of rows.entries()) flat.set(row, m * size);
-        return flat;
-      },
-      close: async () => {
-        await gpu.destroy();
-        if (mode === 'webgpu') restore();
-      },
-    };
-  } catch (error) {
-    restore();
-    throw error;
-  }
-}
-
-async function openOurs(
-  gpu: Gpu,
-  size: number,
-  a: Float32Array,
-  b: Float32Array,
-  transfers: boolean,
-): Promise<OpenPeer> {
-  const program = new Program(gpu, 'our product');
-  const [left, right] = [program.input('a', [size, size]), program.input('b', [size, size])];
-  const out = program.keep(program.intermediate('product', [size, size]));
-  const plan = gemm.plan({ layout: 'NN', M: size, N: size, K: size }, gpu.capabilities);
-  program.dispatch(plan, [left, right, left, left, left, out]);
-  const upload = (): void => {
-    program.write(left, a);
-    program.write(right, b);
-  };
-  upload();
-  await program.compile();
-  return {
-    run: async () => {
-      if (transfers) upload();
-      program.run();
-      if (transfers) await program.read(out);
-      else await gpu.device.queue.onSubmittedWorkDone();
-    },
-    result: async () => (await program.read(out)) as Float32Array,
-    close: () => program.dispose(),
-  };
-}
-
-function peers(gpu: Gpu): PeerGroup[] {
-  const sizes = gpu.capabilities.software ? [256] : [256, 1024];
-  return sizes.map((size) => {
-    const [a, b] = [noise(size * size, 1), noise(size * size, 2)];
-    const params = { layout: 'NN', M: size, N: size, K: size } as const;
-    const loops = async (): Promise<OpenPeer> => {
-      let c: Float32Array = new Float32Array();
-      return {
-        run: async () => {
-          c = productInLoops(a, b, size);
-        },
-        result: async () => c,
-        close: () => {},
-      };
-    };
-    return {
-      operator: 'product of square matrices',
-      shape: `${size} × ${size} × ${size}`,
-      flops: 2 * size ** 3,
-      check: (result) => [
-        compareSamples(
-          'product',
-          result,
-          (i) => productAt(params, a, b, Math.floor(i / size), i % size),
-          FORWARD_BOUND,
-        ),
-      ],
-      peers: [
-        { name: 'webdino, data resident', open: () => openOurs(gpu, size, a, b, false) },
-        { name: 'webdino, with upload and read-back', open: () => openOurs(gpu, size, a, b, true) },
-        { name: 'JavaScript, three loops', open: loops },
-        { name: 'gpu.js cpu', open: () => openGpuJs('cpu', size, a, b) },
-        { name: 'gpu.js webasm', open: () => openGpuJs('webasm', size, a, b) },
-        { name: 'gpu.js webgpu, with upload and read-back', open: () => openGpuJs('webgpu', size, a, b) },
-      ],
-    };
-  });
-}
-
-export const section: BenchSection = { name: 'gemm', question: 'How fast is a matrix product?', cases, peers };
+export const section: BenchSection = {
+  name: 'gemm',
+  question: 'How fast is a matrix product?',
+  cases,
+  peers: productPeers,
+};

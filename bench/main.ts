@@ -183,7 +183,7 @@ class BenchRun {
         report.cases.push(outcome);
         for (const line of caseLines(outcome)) this.print(line);
       } else if (calibration) {
-        const outcome = await checkedBench(gpu, bench, recorded, args.seconds);
+        const outcome = await checkedBench(gpu, bench, recorded, args.seconds, calibration);
         report.cases.push(outcome);
         for (const line of caseLines(outcome)) this.print(line);
       } else {
@@ -192,7 +192,7 @@ class BenchRun {
         this.print(`  ${operator}, ${shape}${bench.onRequest ? ' (when named)' : ''}: ${kernels.join(' ')}`);
       }
     }
-    for (const group of section.peers?.(gpu) ?? []) {
+    for (const group of section.peers?.(gpu, gpu.capabilities.software) ?? []) {
       if (!this.wants(`${name}: peers, ${group.operator} ${group.shape}`, [])) continue;
       await begin();
       this.print(`  peers: ${group.operator}, ${group.shape}`);

@@ -1,18 +1,23 @@
-/** How fast are the optimizer (norms, clipping, AdamW, the teacher's average), random numbers and row subsets. */
+/** How fast are the optimizer (norms, clipping, AdamW with its followers, accumulation), random numbers and row subsets. */
 
+import type { Followers } from '../kernels/adamw.js';
 import type { Capabilities } from '../src/gpu/capabilities.js';
 import type { Program } from '../src/gpu/program.js';
-import type { TypedData } from '../src/gpu/tensor.js';
+import { fromHalf, toHalf } from '../src/gpu/half.js';
+import type { Tensor, TypedData } from '../src/gpu/tensor.js';
 import { Graph } from '../src/tensor/graph.js';
+import { INITIAL_LOSS_SCALE, LOSS_SCALE, lossScaleState, scaledSeed } from '../src/tensor/loss_scale.js';
 import {
   adamWHyper,
   type AdamWRates,
   HYPER_SHAPE,
   type OptimizerGroup,
+  recordAccumulate,
   recordAdamW,
   recordClip,
+  STEP_COEFFICIENTS,
 } from '../src/tensor/optimizer.js';
-import { ParameterStore } from '../src/tensor/parameters.js';
+import { ParameterStore, recordHalfCopies } from '../src/tensor/parameters.js';
 import {
   type Distribution,
   randomFill,
@@ -39,10 +44,12 @@ const RATES: AdamWRates = {
   beta1: 0.9,
   beta2: 0.999,
   epsilon: 1e-8,
-  step: 10,
+  maxNorm: 3,
 };
 const GROUP: OptimizerGroup = { lrMultiplier: 0.9, wdMultiplier: 1, isLastLayer: false, module: 0 };
 const CLIP_COEFFICIENT = 0.5;
+/** Steps applied before those that are timed. */
+const APPLIED_STEPS = 9;
 
 /** The weights of a few blocks: long and short parameters, in the sizes of a ViT. */
 function blockStore(program: Program, blocks: number, D: number): ParameterStore {
@@ -57,66 +64,90 @@ function blockStore(program: Program, blocks: number, D: number): ParameterStore
   return new ParameterStore(program.gpu, 'student', specs.flat());
 }
 
+/** Parameters that `blockStore` makes for a block. */
+const BLOCK_PARAMETERS = 6;
+
+/** Seed of a parameter's values: all blocks have the same, so that hundreds of millions take no time to draw. */
+function seedOf(seed: number, index: number): number {
+  return seed + 31 * (index % BLOCK_PARAMETERS);
+}
+
 /** Random values for every parameter, made from numbers in [-1, 1). */
 function valuesOf(store: ParameterStore, seed: number, map: (v: number) => number): Map<string, Float32Array> {
-  return new Map(store.names.map((name, i) => [name, noise(store.get(name).elements, seed + 31 * i).map(map)]));
+  const drawn = store.names
+    .slice(0, BLOCK_PARAMETERS)
+    .map((name, i) => noise(store.get(name).elements, seedOf(seed, i)).map(map));
+  return new Map(store.names.map((name, i) => [name, drawn[i % BLOCK_PARAMETERS]]));
 }
 
 function millions(elements: number): string {
   return `${(elements / 1e6).toFixed(2)} M parameters`;
 }
 
-function adamWCase(blocks: number, D: number, withTeacher: boolean): BenchCase {
-  const operator = withTeacher ? 'adamw_ema' : 'adamw';
+/** A store that holds the state of a loss scale of 1. */
+function lossScaleStore(program: Program): { store: ParameterStore; state: Tensor; prepare: () => Promise<void> } {
+  const store = new ParameterStore(program.gpu, 'loss scale', [LOSS_SCALE]);
+  const prepare = (): Promise<void> => store.write(LOSS_SCALE.name, lossScaleState({ appliedSteps: APPLIED_STEPS }));
+  return { store, state: store.get(LOSS_SCALE.name), prepare };
+}
+
+function adamWCase(blocks: number, D: number, followers: Followers): BenchCase {
   const parameters = blocks * (12 * D * D + 4 * D);
-  return operatorCase(operator, millions(parameters), (program) => {
+  const operator = { none: 'adamw', teacher: 'adamw, teacher', teacher_and_halves: 'adamw, teacher, half copies' };
+  return operatorCase(operator[followers], millions(parameters), (program) => {
     const student = blockStore(program, blocks, D);
     const gradients = student.like('gradients');
     const firstMoment = student.like('first moment');
     const secondMoment = student.like('second moment');
-    const teacher = withTeacher ? student.like('teacher') : undefined;
+    const teacher = followers === 'none' ? undefined : student.like('teacher');
     const stores = [student, firstMoment, secondMoment, ...(teacher ? [teacher] : [])];
-    const hyper = program.input('hyper', HYPER_SHAPE);
-    const coefficients = program.input('coefficients', [1]);
+    const copied = teacher && followers === 'teacher_and_halves' ? [student, teacher] : [];
+    if (copied.length > 0) ParameterStore.pairHalf(copied[0], copied[1]);
+    const step = program.input('step', [STEP_COEFFICIENTS + 1]);
     const makers = [(v: number) => v, (v: number) => 0.01 * v, (v: number) => 1e-4 * (v + 1), (v: number) => 0.9 * v];
     const gradientOf = (v: number): number => 0.02 * v;
     const groups = new Map(student.names.map((name) => [name, GROUP]));
     const sampled = ['blocks.0.attn.qkv.weight', `blocks.${blocks - 1}.norm1.weight`];
+    const { beta1, beta2 } = RATES;
+    // Every repetition is the same step: its bias corrections do not move on.
+    const applied = APPLIED_STEPS + 1;
+    const corrections = [1 / (1 - beta1 ** applied), 1 / Math.sqrt(1 - beta2 ** applied)];
     return {
       inPlace: true,
       prepare: async () => {
-        program.write(hyper, adamWHyper(RATES));
-        program.write(coefficients, Float32Array.of(CLIP_COEFFICIENT));
+        program.write(step, Float32Array.of(...adamWHyper(RATES), ...corrections, CLIP_COEFFICIENT));
         await gradients.writeAll(valuesOf(gradients, 1000, gradientOf));
         for (const [i, store] of stores.entries()) await store.writeAll(valuesOf(store, 2000 + 1000 * i, makers[i]));
       },
       record: () => {
         const recorded = { student, gradients, firstMoment, secondMoment, teacher };
-        recordAdamW(new Graph(program), recorded, groups, coefficients, hyper);
-        return sampled.flatMap((name) => stores.map((store) => store.get(name)));
+        recordAdamW(new Graph(program), recorded, groups, step);
+        return sampled.flatMap((name) => [...stores, ...copied.map((store) => store.half!)].map((s) => s.get(name)));
       },
       check: (results, times) =>
         sampled.flatMap((name, s) => {
           const index = student.names.indexOf(name);
           const places = samplePlaces(student.get(name).elements);
           const initial = (seed: number, map: (v: number) => number): Float64Array => {
-            const values = noise(student.get(name).elements, seed + 31 * index).map(map);
+            const values = noise(student.get(name).elements, seedOf(seed, index)).map(map);
             return Float64Array.from(places, (place) => values[place]);
           };
           const gradient = initial(1000, gradientOf);
           const [w, m, v, t] = makers.map((map, i) => initial(2000 + 1000 * i, map));
           let state = { student: w, firstMoment: m, secondMoment: v, teacher: t };
-          for (let i = 0; i < times; i++) state = oracle.adamW(state, gradient, CLIP_COEFFICIENT, GROUP, RATES);
+          for (let i = 0; i < times; i++)
+            state = oracle.adamW(state, gradient, CLIP_COEFFICIENT, GROUP, RATES, applied);
           const expected = [state.student, state.firstMoment, state.secondMoment, state.teacher];
-          return stores.map((store, i): Comparison => {
-            const result = results[s * stores.length + i];
-            return compare(
-              `${store.name} of ${name}`,
-              places.map((place) => result[place]),
-              expected[i],
-              5e-6,
-            );
-          });
+          const perName = stores.length + copied.length;
+          const at = (i: number): number[] => places.map((place) => results[s * perName + i][place]);
+          return [
+            ...stores.map((store, i): Comparison => compare(`${store.name} of ${name}`, at(i), expected[i], 5e-6)),
+            ...copied.map((store, i): Comparison => {
+              const master = Float32Array.from(at(stores.indexOf(store)));
+              const nearest = fromHalf(toHalf(master)).subarray(0, master.length);
+              return compareExactly(`half copy of the ${store.name}'s ${name}`, at(stores.length + i), nearest);
+            }),
+          ];
         }),
       dispose: () => {
         for (const store of [gradients, ...stores]) store.dispose();
@@ -129,17 +160,22 @@ function clipCase(blocks: number, D: number): BenchCase {
   return operatorCase('gradient norms and clipping', millions(blocks * (12 * D * D + 4 * D)), (program) => {
     const gradients = blockStore(program, blocks, D);
     const modules = new Map(gradients.names.map((name) => [name, name.includes('.mlp.') ? 1 : 0]));
-    const maxNorm = program.input('max norm', [1]);
+    const hyper = program.input('hyper', HYPER_SHAPE);
+    const lossScale = lossScaleStore(program);
     return {
+      // The state of the loss scale counts on.
+      inPlace: true,
       prepare: async () => {
-        program.write(maxNorm, Float32Array.of(3));
+        program.write(hyper, adamWHyper(RATES));
+        await lossScale.prepare();
         await gradients.writeAll(valuesOf(gradients, 1000, (v) => v));
       },
       record: () => {
-        const clip = recordClip(new Graph(program), gradients, modules, 2, maxNorm);
-        return [clip.norms, clip.coefficients, clip.flags, clip.parameters.norms];
+        const options = { modules, moduleCount: 2, hyper, lossScale: lossScale.state, growthInterval: 0 };
+        const clip = recordClip(new Graph(program), gradients, options);
+        return [clip.norms, clip.step, clip.flags, clip.parameters.norms];
       },
-      check: ([norms, coefficients, flags, parameterNorms]) => {
+      check: ([norms, step, flags, parameterNorms]) => {
         const values = valuesOf(gradients, 1000, (v) => v);
         const expected = [0, 1].map((module) =>
           oracle.norm(
@@ -150,8 +186,8 @@ function clipCase(blocks: number, D: number): BenchCase {
           compare('norms', norms, expected),
           compare(
             'coefficients',
-            coefficients,
-            expected.map((norm) => oracle.clipCoefficient(norm, 3)),
+            step.subarray(STEP_COEFFICIENTS),
+            expected.map((norm) => oracle.clipCoefficient(norm, RATES.maxNorm)),
           ),
           compareExactly('flags', flags, [0, 0]),
           compare(
@@ -161,7 +197,84 @@ function clipCase(blocks: number, D: number): BenchCase {
           ),
         ];
       },
-      dispose: () => gradients.dispose(),
+      dispose: () => {
+        for (const store of [gradients, lossScale.store]) store.dispose();
+      },
+    };
+  });
+}
+
+function halfCopyCase(blocks: number, D: number): BenchCase {
+  return operatorCase('half_copy', millions(blocks * (12 * D * D + 4 * D)), (program) => {
+    const student = blockStore(program, blocks, D);
+    student.makeHalf();
+    const name = 'blocks.0.attn.qkv.weight';
+    return {
+      prepare: () => student.writeAll(valuesOf(student, 1000, (v) => v)),
+      record: () => {
+        recordHalfCopies(new Graph(program), student);
+        return [student.half!.get(name)];
+      },
+      check: ([halves]) => {
+        const values = valuesOf(student, 1000, (v) => v).get(name)!;
+        return [compareExactly('half copy', halves, fromHalf(toHalf(values)).subarray(0, values.length))];
+      },
+      dispose: () => student.dispose(),
+    };
+  });
+}
+
+function accumulateCase(blocks: number, D: number): BenchCase {
+  return operatorCase('accumulate_gradients', millions(blocks * (12 * D * D + 4 * D)), (program) => {
+    const gradients = blockStore(program, blocks, D);
+    const accumulated = gradients.like('accumulated');
+    const first = program.input('first', [1], 'u32');
+    const name = 'blocks.0.attn.qkv.weight';
+    return {
+      inPlace: true,
+      prepare: async () => {
+        program.write(first, Uint32Array.of(0));
+        await gradients.writeAll(valuesOf(gradients, 1000, (v) => v));
+        await accumulated.writeAll(valuesOf(gradients, 2000, (v) => v));
+      },
+      record: () => {
+        recordAccumulate(new Graph(program), accumulated, gradients, first);
+        return [accumulated.get(name)];
+      },
+      check: ([sums], times) => {
+        const [values, start] = [1000, 2000].map((seed) => valuesOf(gradients, seed, (v) => v).get(name)!);
+        const expected = start.map((v, i) => {
+          let sum = v;
+          for (let n = 0; n < times; n++) sum = Math.fround(sum + values[i]);
+          return sum;
+        });
+        return [compareExactly('sums', sums, expected)];
+      },
+      dispose: () => {
+        for (const store of [gradients, accumulated]) store.dispose();
+      },
+    };
+  });
+}
+
+function scaleSeedCase(count: number): BenchCase {
+  return operatorCase('scale_seed', `${count}`, (program) => {
+    const weights = program.input('weights', [count]);
+    const state = program.input('state', LOSS_SCALE.shape);
+    const values = noise(count, 3);
+    return {
+      prepare: () => {
+        program.write(weights, values);
+        program.write(state, lossScaleState({ scale: INITIAL_LOSS_SCALE }));
+      },
+      record: () => [scaledSeed(new Graph(program), weights, state)],
+      check: ([seed]) => [
+        compareExactly(
+          'seeds',
+          seed,
+          values.map((v) => v * INITIAL_LOSS_SCALE),
+        ),
+      ],
     };
   });
 }
@@ -269,9 +382,15 @@ function cases({ software }: Capabilities): BenchCase[] {
   const batch = software ? 4 : 64;
   const numbers = software ? 2 ** 18 + 1 : 2 ** 23 + 1;
   return [
-    adamWCase(blocks, D, true),
-    adamWCase(blocks, D, false),
-    adamWCase(1, 50, true),
+    adamWCase(blocks, D, 'teacher_and_halves'),
+    // ViT-L, which the targets are given for.
+    ...(software ? [] : [adamWCase(25, 1024, 'teacher_and_halves')]),
+    adamWCase(blocks, D, 'teacher'),
+    adamWCase(blocks, D, 'none'),
+    adamWCase(1, 50, 'teacher_and_halves'),
+    halfCopyCase(blocks, D),
+    accumulateCase(blocks, D),
+    scaleSeedCase(3),
     clipCase(blocks, D),
     clipCase(1, 50),
     randomFillCase(numbers, { distribution: 'uniform', low: -1, high: 1 }),

@@ -2,32 +2,36 @@
 
 import * as addInPlace from '../kernels/add_in_place.js';
 import * as copyRows from '../kernels/copy_rows.js';
+import * as geluKernel from '../kernels/gelu.js';
+import * as layerScaleGradient from '../kernels/layer_scale_gradient.js';
 import * as patchify from '../kernels/patchify.js';
 import * as resizeColumns from '../kernels/resize_columns.js';
 import type { Capabilities } from '../src/gpu/capabilities.js';
 import { Graph } from '../src/tensor/graph.js';
 import { columnSums } from '../src/tensor/linear.js';
 import { resizePosition } from '../src/tensor/position.js';
-import { scaledResidual } from '../src/tensor/residual.js';
+import { layerScale, scaledResidual } from '../src/tensor/residual.js';
 import { NO_ROW } from '../src/tensor/rows.js';
 import { swiglu } from '../src/tensor/swiglu.js';
 import { tokenMeans } from '../src/tensor/token_means.js';
 import { packTokens } from '../src/tensor/tokens.js';
 import { noise } from '../test/fixture.js';
+import { gelu } from '../test/oracle/linear.js';
 import { inverse } from '../test/oracle/row_subsets.js';
 import * as oracle from '../test/oracle/tokens.js';
 import { type BenchCase, type BenchSection, operatorCase } from './checked_bench.js';
-import { compare, compareSamples } from './comparison.js';
+import { compare, compareExactly, compareSamples } from './comparison.js';
 import { forwardAndBackward } from './differentiable.js';
+import { STORAGES, type Stored, storedNoise } from './storages.js';
 
 /** Means and deviations of ImageNet's channels (spec §3.4). */
 const MEAN = [0.485, 0.456, 0.406];
 const STD = [0.229, 0.224, 0.225];
 
-function patchifyCase(count: number, side: number, patch: number): BenchCase {
-  return operatorCase('patchify of bytes', `${count} × ${side} px, patch ${patch}`, (program) => {
+function patchifyCase(count: number, side: number, patch: number, { storage, mark, bound }: Stored): BenchCase {
+  return operatorCase(`patchify of bytes${mark}`, `${count} × ${side} px, patch ${patch}`, (program) => {
     const across = side / patch;
-    const columns = 3 * patch * patch;
+    const columns = patchify.patchPitch(patch, storage);
     const bytes = new Uint8Array(Math.ceil((count * side * side * 3) / 4) * 4);
     const pixels = program.input('pixels', [bytes.length / 4], 'u32');
     return {
@@ -36,20 +40,26 @@ function patchifyCase(count: number, side: number, patch: number): BenchCase {
         program.write(pixels, bytes);
       },
       record: () => {
-        const out = program.intermediate('patches', [count * across * across, columns]);
-        const plan = patchify.plan({ count, height: side, width: side, patch, bytes: true, firstRow: 0 });
+        const out = program.intermediate('patches', [count * across * across, columns], storage);
+        const plan = patchify.plan({ count, height: side, width: side, patch, bytes: true, firstRow: 0, storage });
         program.dispatch(plan, [pixels, out]);
         return [out];
       },
       check: ([out]) => [
-        compareSamples('patches', out, (place) => {
-          const [row, column] = [Math.floor(place / columns), place % columns];
-          const [image, at] = [Math.floor(row / across ** 2), row % across ** 2];
-          const [channel, inside] = [Math.floor(column / patch ** 2), column % patch ** 2];
-          const y = Math.floor(at / across) * patch + Math.floor(inside / patch);
-          const x = (at % across) * patch + (inside % patch);
-          return (bytes[((image * side + y) * side + x) * 3 + channel] / 255 - MEAN[channel]) / STD[channel];
-        }),
+        compareSamples(
+          'patches',
+          out,
+          (place) => {
+            const [row, column] = [Math.floor(place / columns), place % columns];
+            if (column >= 3 * patch * patch) return 0;
+            const [image, at] = [Math.floor(row / across ** 2), row % across ** 2];
+            const [channel, inside] = [Math.floor(column / patch ** 2), column % patch ** 2];
+            const y = Math.floor(at / across) * patch + Math.floor(inside / patch);
+            const x = (at % across) * patch + (inside % patch);
+            return (bytes[((image * side + y) * side + x) * 3 + channel] / 255 - MEAN[channel]) / STD[channel];
+          },
+          bound,
+        ),
       ],
     };
   });
@@ -70,12 +80,13 @@ function packTokensCases(
     shape: `${globals} × ${1 + registers + patches} + ${locals} × ${1 + registers + localPatches}, ${D}`,
     inputs: {
       embedded: { shape: [globals * patches + locals * localPatches, D] },
-      cls: { shape: [1, 1, D] },
-      registers: { shape: [1, registers, D] },
-      mask: { shape: [1, D] },
-      position: { shape: [1 + patches, D] },
-      localPosition: { shape: [1 + localPatches, D] },
+      cls: { shape: [1, 1, D], weight: true },
+      registers: { shape: [1, registers, D], weight: true },
+      mask: { shape: [1, D], weight: true },
+      position: { shape: [1 + patches, D], weight: true },
+      localPosition: { shape: [1 + localPatches, D], weight: true },
     },
+    half: true,
     tables: { masks: { shape: [globals, patches], data: masks } },
     build: (graph, { embedded, cls, registers: tokens, mask, position, localPosition, masks: masked }) =>
       packTokens(
@@ -128,8 +139,9 @@ function residualCases(rows: number, D: number): BenchCase[] {
   const all = forwardAndBackward({
     operator: 'scaled_residual',
     shape: `${rows} × ${D}`,
-    inputs: { x: { shape: [rows, D] }, branch: { shape: [rows, D] }, gamma: { shape: [D] } },
-    build: (graph, { x, branch, gamma }) => scaledResidual(graph, x, branch, gamma),
+    inputs: { x: { shape: [rows, D] }, branch: { shape: [rows, D] }, gamma: { shape: [D], weight: true } },
+    half: true,
+    build: (graph, { x, branch, gamma }) => scaledResidual(graph, x, branch, layerScale(graph, gamma)),
     oracle: ({ x, branch, gamma }) => x.map((v, i) => v + gamma[i % D] * branch[i]),
   });
   const kept = Uint32Array.from({ length: Math.floor((2 * rows) / 3) }, (_, r) => rows - 1 - Math.floor(1.5 * r));
@@ -138,14 +150,15 @@ function residualCases(rows: number, D: number): BenchCase[] {
   const subset = forwardAndBackward({
     operator: 'scaled_residual of kept rows',
     shape: `${kept.length} of ${rows} × ${D}`,
-    inputs: { x: { shape: [rows, D] }, branch: { shape: [kept.length, D] }, gamma: { shape: [D] } },
+    inputs: { x: { shape: [rows, D] }, branch: { shape: [kept.length, D] }, gamma: { shape: [D], weight: true } },
+    half: true,
     tables: {
       index: { shape: [kept.length], data: kept },
       inverse: { shape: [rows], data: where },
       scale: { shape: [kept.length], data: new Float32Array(kept.length).fill(factor) },
     },
     build: (graph, { x, branch, gamma, index, inverse: back, scale }) =>
-      scaledResidual(graph, x, branch, gamma, { subset: { index, inverse: back }, scale }),
+      scaledResidual(graph, x, branch, layerScale(graph, gamma), { subset: { index, inverse: back }, scale }),
     oracle: ({ x, branch, gamma }) =>
       x.map((v, i) => {
         const r = where[Math.floor(i / D)];
@@ -160,26 +173,84 @@ function swigluCases(rows: number, hidden: number): BenchCase[] {
     operator: 'swiglu',
     shape: `${rows} × 2 · ${hidden}`,
     inputs: { x: { shape: [rows, 2 * hidden] } },
+    half: true,
     build: (graph, { x }) => swiglu(graph, x),
     oracle: ({ x }) => oracle.swiglu(x, hidden),
   });
 }
 
+/** What brings LayerScale's gradient out of the gradient of the linear layer before it. */
+function layerScaleGradientCase(outputs: number, inputs: number): BenchCase {
+  return operatorCase('layer_scale_gradient', `${outputs} × ${inputs}`, (program) => {
+    const gradients = [program.input('d_weight', [outputs, inputs]), program.input('d_bias', [outputs])];
+    const [dweight, dbias] = gradients.map(({ elements }, i) => noise(elements, i + 1));
+    const [w, b] = [noise(outputs * inputs, 3), noise(outputs, 4)];
+    const g = noise(outputs, 5).map((v) => 0.5 + 0.4 * v);
+    // Apart from the gradients: what a dispatch writes and what it only reads may not lie in one buffer.
+    const weight = program.constant('weight', [outputs, inputs], w);
+    const bias = program.constant('bias', [outputs], b);
+    const gamma = program.constant('gamma', [outputs], g);
+    return {
+      prepare: () => {
+        program.write(gradients[0], dweight);
+        program.write(gradients[1], dbias);
+      },
+      record: () => {
+        const into = program.intermediate('d_gamma', [outputs]);
+        const plan = layerScaleGradient.plan({ outputs, inputs, bias: true }, program.gpu.capabilities);
+        program.dispatch(plan, [weight, gradients[0], bias, gradients[1], gamma, into]);
+        return [into];
+      },
+      check: ([into]) => [
+        compare(
+          'd_gamma',
+          into,
+          Float64Array.from({ length: outputs }, (_, n) => {
+            let sum = b[n] * dbias[n];
+            for (let k = n * inputs; k < (n + 1) * inputs; k++) sum += w[k] * dweight[k];
+            return sum / g[n];
+          }),
+        ),
+      ],
+    };
+  });
+}
+
+function geluCase(rows: number, columns: number, { storage, mark, bound }: Stored): BenchCase {
+  return operatorCase(`gelu${mark}`, `${rows} × ${columns}`, (program) => {
+    const u = program.input('u', [rows, columns], storage);
+    let data: Float32Array = new Float32Array();
+    return {
+      prepare: () => {
+        data = storedNoise(u.elements, 1, storage);
+        program.write(u, data);
+      },
+      record: () => {
+        const y = program.intermediate('gelu', u.shape, storage);
+        program.dispatch(geluKernel.plan({ elements: u.elements, storage }), [u, y]);
+        return [y];
+      },
+      check: ([y]) => [compareSamples('gelu', y, (place) => gelu(data[place]), bound)],
+    };
+  });
+}
+
 /** A gradient that two operators contribute to: a copy, then a sum in place. */
-function copyAndAddCase(rows: number, columns: number): BenchCase {
-  return operatorCase('copy_rows, then add_in_place', `${rows} × ${columns}`, (program) => {
-    const [source, value] = [program.input('source', [rows, columns]), program.input('value', [rows, columns])];
+function copyAndAddCase(rows: number, columns: number, { storage, mark, bound }: Stored): BenchCase {
+  return operatorCase(`copy_rows, then add_in_place${mark}`, `${rows} × ${columns}`, (program) => {
+    const source = program.input('source', [rows, columns], storage);
+    const value = program.input('value', [rows, columns], storage);
     let data: Float32Array[] = [];
     return {
       prepare: () => {
-        data = [noise(source.elements, 1), noise(value.elements, 2)];
+        data = [storedNoise(source.elements, 1, storage), storedNoise(value.elements, 2, storage)];
         program.write(source, data[0]);
         program.write(value, data[1]);
       },
       record: () => {
-        const sum = program.intermediate('sum', [rows, columns]);
-        program.dispatch(copyRows.plan({ rows, columns, from: 0, to: 0 }), [source, sum]);
-        program.dispatch(addInPlace.plan({ elements: rows * columns }), [sum, value]);
+        const sum = program.intermediate('sum', [rows, columns], storage);
+        program.dispatch(copyRows.plan({ rows, columns, from: 0, to: 0, storage }), [source, sum]);
+        program.dispatch(addInPlace.plan({ elements: rows * columns, storage }), [sum, value]);
         return [sum];
       },
       check: ([sum]) => [
@@ -187,29 +258,31 @@ function copyAndAddCase(rows: number, columns: number): BenchCase {
           'sum',
           sum,
           Float64Array.from(data[0], (v, i) => v + data[1][i]),
+          bound,
         ),
       ],
     };
   });
 }
 
-/** The patch weights of an odd patch size, padded with zeros to whole vectors. */
-function padColumnsCase(rows: number, from: number, to: number): BenchCase {
-  return operatorCase('resize_columns', `${rows} × ${from} to ${to}`, (program) => {
+/** Patch weights padded with zeros to whole vectors and converted. */
+function padColumnsCase(rows: number, patch: number, { storage, mark }: Stored): BenchCase {
+  const [from, to] = [3 * patch * patch, patchify.patchPitch(patch, storage)];
+  return operatorCase(`resize_columns${mark}`, `${rows} × ${from} to ${to}`, (program) => {
     const x = program.input('x', [rows, from]);
     let data: Float32Array = new Float32Array();
     return {
       prepare: () => {
-        data = noise(x.elements, 1);
+        data = storedNoise(x.elements, 1, storage);
         program.write(x, data);
       },
       record: () => {
-        const padded = program.intermediate('padded', [rows, to]);
-        program.dispatch(resizeColumns.plan({ rows, from, to }), [x, padded]);
+        const padded = program.intermediate('padded', [rows, to], storage);
+        program.dispatch(resizeColumns.plan({ rows, from, to, result: storage }), [x, padded]);
         return [padded];
       },
       check: ([padded]) => [
-        compare(
+        compareExactly(
           'padded',
           padded,
           Float64Array.from({ length: rows * to }, (_, i) =>
@@ -221,13 +294,13 @@ function padColumnsCase(rows: number, from: number, to: number): BenchCase {
   });
 }
 
-function columnSumsCase(rows: number, columns: number): BenchCase {
-  return operatorCase('column sums (bias gradient)', `${rows} × ${columns}`, (program) => {
-    const x = program.input('x', [rows, columns]);
+function columnSumsCase(rows: number, columns: number, { storage, mark }: Stored): BenchCase {
+  return operatorCase(`column sums (bias gradient)${mark}`, `${rows} × ${columns}`, (program) => {
+    const x = program.input('x', [rows, columns], storage);
     let data: Float32Array = new Float32Array();
     return {
       prepare: () => {
-        data = noise(x.elements, 1);
+        data = storedNoise(x.elements, 1, storage);
         program.write(x, data);
       },
       record: () => {
@@ -244,16 +317,22 @@ function columnSumsCase(rows: number, columns: number): BenchCase {
   });
 }
 
-function tokenMeansCase(count: number, length: number, first: number, columns: number): BenchCase {
-  return operatorCase('token_means', `${count} × ${length}, ${columns}`, (program) => {
-    const x = program.input('x', [count * length, columns]);
+function tokenMeansCase(
+  count: number,
+  length: number,
+  first: number,
+  columns: number,
+  { storage, mark }: Stored,
+): BenchCase {
+  return operatorCase(`token_means${mark}`, `${count} × ${length}, ${columns}`, (program) => {
+    const x = program.input('x', [count * length, columns], storage);
     let data: Float32Array = new Float32Array();
     return {
       prepare: () => {
-        data = noise(x.elements, 1);
+        data = storedNoise(x.elements, 1, storage);
         program.write(x, data);
       },
-      record: () => [tokenMeans(new Graph(program), x, { count, length }, first)],
+      record: () => [tokenMeans(new Graph(program, storage), x, { count, length }, first)],
       check: ([means]) => [
         compareSamples('means', means, (place) => {
           const [sequence, column] = [Math.floor(place / columns), place % columns];
@@ -270,19 +349,23 @@ function cases({ software }: Capabilities): BenchCase[] {
   const batch = software ? 1 : 32;
   const tokens = (2 * 257 + 8 * 50) * batch;
   return [
-    patchifyCase(2 * batch, 224, 14),
-    patchifyCase(3, 98, 14),
-    padColumnsCase(384, 147, 148),
+    ...STORAGES.flatMap((stored) => [
+      patchifyCase(2 * batch, 224, 14, stored),
+      patchifyCase(3, 98, 14, stored),
+      padColumnsCase(384, 7, stored),
+      copyAndAddCase(tokens, 384, stored),
+      columnSumsCase(tokens, 1536, stored),
+      columnSumsCase(257, 260, stored),
+      tokenMeansCase(2 * batch, 261, 5, 384, stored),
+    ]),
     ...packTokensCases(batch, 256, 49, 4, 384),
     ...resampleCases(16, 7, 7, 384),
     ...resampleCases(5, 7, 6, 50),
     ...residualCases(tokens, 384),
     ...swigluCases(tokens, 1024),
-    ...swigluCases(257, 50),
-    copyAndAddCase(tokens, 384),
-    columnSumsCase(tokens, 1536),
-    columnSumsCase(257, 261),
-    tokenMeansCase(2 * batch, 261, 5, 384),
+    ...swigluCases(257, 52),
+    layerScaleGradientCase(384, 1536),
+    ...STORAGES.map((stored) => geluCase(tokens, 1536, stored)),
   ];
 }
 

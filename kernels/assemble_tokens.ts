@@ -1,6 +1,7 @@
 /** Builds the token sequences of one crop group from its patch embeddings (spec §1.2, steps 2 to 5). */
 
 import { foldGrid, type KernelPlan } from '../src/gpu/kernel_plan.js';
+import { quadInclude, quadsOf, type Storage, storedBytes } from './storage.js';
 
 export interface TokenGroupParams {
   /** Sequences in the group. */
@@ -13,6 +14,8 @@ export interface TokenGroupParams {
   /** Row of the packed patch embeddings at which the group begins. */
   readonly firstPatch: number;
   readonly masked: boolean;
+  /** Of embeddings, tokens and their gradients. */
+  readonly storage?: Storage;
 }
 
 /** Bindings: patches, position [1 + patches, columns], cls [columns], registers [registers, columns],
@@ -25,22 +28,25 @@ export function plan({
   firstRow,
   firstPatch,
   masked,
+  storage = 'f32',
 }: TokenGroupParams): KernelPlan {
-  const elements = count * (1 + registers + patches) * columns;
+  const quads = quadsOf('assemble_tokens', columns);
+  const length = 1 + registers + patches;
   return {
     shader: 'assemble_tokens.wgsl',
+    includes: [quadInclude(storage)],
     prelude: {
       COUNT: count,
       PATCHES: patches,
       REGISTERS: registers,
-      D: columns,
+      QUADS: quads,
       FIRST_ROW: firstRow,
       FIRST_PATCH: firstPatch,
       MASKED: masked,
     },
-    grid: foldGrid(Math.ceil(elements / 64)),
+    grid: foldGrid(Math.ceil((count * length * quads) / 64)),
     bindings: ['read', 'read', 'read', 'read', 'read', 'read', 'read_write'],
-    flops: elements,
-    bytes: 12 * elements,
+    flops: count * length * columns,
+    bytes: (storedBytes(storage) * count * (patches + length) + 4 * length) * columns,
   };
 }

@@ -4,14 +4,18 @@ import type { Capabilities } from '../src/gpu/capabilities.js';
 import type { KernelPlan } from '../src/gpu/kernel_plan.js';
 import { type AttentionParams, divideWork, work } from './attention.js';
 
+/** FLOPs and bytes, however the kernel divides its work. */
+export function backwardKvCost(params: AttentionParams): Pick<KernelPlan, 'flops' | 'bytes'> {
+  const { productFlops, matrixBytes, statisticBytes } = work(params);
+  return { flops: 4 * productFlops, bytes: 6 * matrixBytes + 2 * statisticBytes };
+}
+
 /** Bindings: those of `attention_backward_q`. */
 export function plan(params: AttentionParams, caps: Capabilities): KernelPlan {
-  const { rows, productFlops } = work(params);
   return {
     shader: 'attention_backward_kv.wgsl',
     ...divideWork(params, caps),
     bindings: ['read', 'read', 'read', 'read', 'read', 'read_write'],
-    flops: 4 * productFlops,
-    bytes: 4 * rows * params.heads * (6 * params.headDim + 2),
+    ...backwardKvCost(params),
   };
 }

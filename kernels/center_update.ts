@@ -1,9 +1,10 @@
 /** Moves the center towards the mean of this step's teacher logits (spec §2.2). */
 
 import type { KernelPlan } from '../src/gpu/kernel_plan.js';
+import { tileParameters } from './used_rows.js';
 
 export interface CenterUpdateParams {
-  /** Rows that may be used: the divisor of the mean without `counted`. */
+  /** Rows of the set: the divisor of the mean without `counted`. */
   readonly rows: number;
   /** Prototypes. */
   readonly columns: number;
@@ -16,7 +17,8 @@ export interface CenterUpdateParams {
 export function plan({ rows, columns, counted, parts, momentum }: CenterUpdateParams): KernelPlan {
   return {
     shader: 'center_update.wgsl',
-    prelude: { ROWS: rows, K: columns, COUNTED: counted, PARTS: parts, MOMENTUM: momentum },
+    prelude: { TILE: 3, K: columns, COUNTED: counted, PARTS: parts, MOMENTUM: momentum },
+    parameters: tileParameters({ rows, before: 0, columns, counted }),
     grid: [Math.ceil(columns / 64), 1, 1],
     bindings: ['read', 'read', 'read_write'],
     flops: (parts + 4) * columns,

@@ -1,6 +1,7 @@
 /** KoLeo: nearest neighbours among unit rows of a group, and each row's share of the loss (spec §2.6). */
 
 import { foldGrid, type KernelPlan } from '../src/gpu/kernel_plan.js';
+import { quadsOf } from './storage.js';
 
 export interface KoleoParams {
   /** Groups (views) of `rowsPerGroup` rows; a neighbour is of the same group. */
@@ -15,7 +16,7 @@ export function plan({ groups, rowsPerGroup, columns, epsilon }: KoleoParams): K
   const rows = groups * rowsPerGroup;
   return {
     shader: 'koleo.wgsl',
-    prelude: { GROUPS: groups, N: rowsPerGroup, D: columns, EPS: epsilon },
+    prelude: { GROUPS: groups, N: rowsPerGroup, QUADS: quadsOf('koleo', columns), EPS: epsilon },
     grid: foldGrid(rows),
     bindings: ['read', 'read_write', 'read_write', 'read_write'],
     flops: 2 * rows * (rowsPerGroup + 2) * columns,

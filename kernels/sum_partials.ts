@@ -1,29 +1,31 @@
 /** Adds the parts of a split reduction in their order: the same bits on every run. */
 
+import { GpuError } from '../src/errors.js';
 import { foldGrid, type KernelPlan } from '../src/gpu/kernel_plan.js';
+import { elementwise, resultInclude, type Storage, storedBytes } from './storage.js';
 
 export interface SumPartialsParams {
   readonly parts: number;
   readonly elements: number;
   /** First element read, for partials that hold several sums one after the other. */
   readonly from?: number;
+  /** How the sum is stored; f32 by default, and always where `elements` are no whole quads. */
+  readonly result?: Storage;
 }
 
-/** Bindings: partial [from + parts * elements or more], out [elements]. */
-export function plan({ parts, elements, from = 0 }: SumPartialsParams): KernelPlan {
+/** Bindings: partial f32 [from + parts * elements or more], out [elements]. */
+export function plan({ parts, elements, from = 0, result = 'f32' }: SumPartialsParams): KernelPlan {
+  // `from` is a multiple of `elements`, so that it begins a quad where they end one.
+  const { count, includes } = elementwise(elements, 'f32');
+  const quads = count < elements;
+  if (!quads && result === 'f16') throw new GpuError(`sum_partials: ${elements} half-precision sums do not fill quads`);
   return {
     shader: 'sum_partials.wgsl',
-    prelude: { PARTS: parts, COUNT: elements, FROM: from },
-    grid: foldGrid(Math.ceil(elements / 64)),
+    includes: [...includes, quads ? resultInclude(result) : 'lib/result_f32_single.wgsl'],
+    prelude: { PARTS: parts, COUNT: count, FROM: quads ? from / 4 : from },
+    grid: foldGrid(Math.ceil(count / 64)),
     bindings: ['read', 'read_write'],
     flops: parts * elements,
-    bytes: 4 * (parts + 1) * elements,
+    bytes: (4 * parts + storedBytes(result)) * elements,
   };
-}
-
-/** Rows a part and parts for a sum over `rows` rows of `columns`: enough parts to fill the machine, few enough to add up. */
-export function splitRows(rows: number, columns: number): { parts: number; rowsPerPart: number } {
-  const wanted = Math.max(1, Math.min(Math.ceil(16384 / columns), Math.ceil(rows / 16)));
-  const rowsPerPart = Math.ceil(rows / wanted);
-  return { parts: Math.ceil(rows / rowsPerPart), rowsPerPart };
 }

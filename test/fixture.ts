@@ -1,6 +1,7 @@
 /** One GPU for a test file, comparison against oracles, and the checks that every operator must pass. */
 
 import type { Test } from 'tape';
+import { BASELINE_CAPABILITIES, type Capabilities } from '../src/gpu/capabilities.js';
 import { Program } from '../src/gpu/program.js';
 import type { Gpu } from '../src/gpu/device.js';
 import { fromHalf, toHalf } from '../src/gpu/half.js';
@@ -14,6 +15,29 @@ let shared: Promise<Gpu> | undefined;
 export function testGpu(): Promise<Gpu> {
   shared ??= openGpu();
   return shared;
+}
+
+/** What a GPU with tensor cores reports, for plans: an NVIDIA one through Vulkan. */
+export const TENSOR_CORES: Capabilities = {
+  ...BASELINE_CAPABILITIES,
+  shaderF16: true,
+  subgroups: true,
+  subgroupMinSize: 32,
+  subgroupMaxSize: 32,
+  maxWorkgroupMemoryBytes: 49152,
+  maxInvocationsPerWorkgroup: 1024,
+  subgroupMatrices: [
+    { componentType: 'f16', resultComponentType: 'f16', M: 16, N: 16, K: 16 },
+    { componentType: 'f16', resultComponentType: 'f32', M: 16, N: 8, K: 8 },
+    { componentType: 'f16', resultComponentType: 'f32', M: 16, N: 16, K: 16 },
+    { componentType: 'f16', resultComponentType: 'f32', M: 16, N: 8, K: 16 },
+    { componentType: 'u8', resultComponentType: 'u32', M: 16, N: 16, K: 32 },
+  ],
+};
+
+/** The same adapter under that description: to record what such a GPU would run, not to run it. */
+export function plannedWithMatrices(gpu: Gpu): Gpu {
+  return Object.create(gpu, { capabilities: { value: TENSOR_CORES } }) as Gpu;
 }
 
 /** The same adapter, planned for as if it were hardware: the variants a real GPU gets, run on the CPU. */
@@ -89,8 +113,11 @@ export interface OperatorInput {
 export interface OperatorCase {
   readonly name: string;
   readonly inputs: Readonly<Record<string, OperatorInput>>;
-  /** Records the operator; the tensors are inputs of the program. */
-  readonly build: (graph: Graph, inputs: Readonly<Record<string, Tensor>>) => Tensor;
+  /**
+   * Records the operator; the tensors are inputs of the program. `upstream` makes the gradient that will reach the result,
+   * float32, for operators that need it in their forward pass.
+   */
+  readonly build: (graph: Graph, inputs: Readonly<Record<string, Tensor>>, upstream: () => Tensor) => Tensor;
   /** The same in float64. */
   readonly oracle: (inputs: Readonly<Record<string, Float64Array>>) => ArrayLike<number>;
   readonly forward?: Tolerance;
@@ -151,8 +178,10 @@ async function checkOn(t: Test, operator: OperatorCase, gpu: Gpu, name: string, 
         program.write(tensors[key].half, input.data);
       }
     }
-    const output = program.keep(operator.build(graph, tensors));
-    const seedTensor = program.input('seed', output.shape, output.dtype);
+    let early: Tensor | undefined;
+    const upstream = (): Tensor => (early ??= program.input('seed', [expected.length]));
+    const output = program.keep(operator.build(graph, tensors, upstream));
+    const seedTensor = early ?? program.input('seed', output.shape, output.gradientDtype);
     program.write(seedTensor, seed);
     const extra = middle ? followed.map((key, i) => rounded(noise(operator.inputs[key].data.length, 31 + i))) : [];
     graph.backward([

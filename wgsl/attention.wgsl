@@ -1,10 +1,10 @@
 // out[r] = sum over rows j of r's sequence of softmax_j(SCALE q[r] . k[j]) v[j], head by head, without a score matrix: online
 // softmax over tiles of 4 MET keys. Layout and division of work: lib/attention.wgsl, own rows = queries, met rows = keys.
 // Saves lse [HEADS, T], the log of each row's sum of exponentials, for the backward pass.
-// FLOPs: 4 HEAD_DIM HEADS sum(length^2). Bytes: 4 T (4 HEADS HEAD_DIM + HEADS).
-@group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
+// FLOPs: 4 HEAD_DIM HEADS sum(length^2). Bytes: 4 T HEADS HEAD_DIM times an element's, 4 T HEADS.
+@group(0) @binding(0) var<storage, read> qkv: array<Quad>;
 @group(0) @binding(1) var<storage, read> tiles: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> out: array<Quad>;
 @group(0) @binding(3) var<storage, read_write> lse: array<f32>;
 // include lib/attention.wgsl
 const LOWEST: f32 = -3.0e38;
@@ -68,7 +68,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       total += p;
       let v = v_at(key, at.head);
       for (var c = 0u; c < SHARE; c++) {
-        let value = qkv[v + min(at.met + c * MET, QUADS - 1u)];
+        let value = unpack_quad(qkv[v + min(at.met + c * MET, QUADS - 1u)]);
         for (var i = 0u; i < 4u; i++) {
           sum[c][i] += p[i] * value;
         }
@@ -83,7 +83,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     let i = (row - tile.z) / OWN;
     for (var c = 0u; c < SHARE; c++) {
       if (at.met + c * MET < QUADS) {
-        out[out_at(row, at.head) + at.met + c * MET] = pick(sum[c], i) / total[i];
+        out[out_at(row, at.head) + at.met + c * MET] = pack_quad(pick(sum[c], i) / total[i]);
       }
     }
     if (at.met == 0u) {

@@ -1,13 +1,13 @@
 // The k and v thirds of d_qkv [T, 3, HEADS, HEAD_DIM]: dv[j] = sum over rows r of p[r, j] d_out[r], dk[j] = sum of ds[r, j] q[r],
 // with p = exp(SCALE q[r] . k[j] - lse) and ds = SCALE p (d_out[r] . v[j] - delta), recomputed tile by tile.
 // Layout and division of work: lib/attention.wgsl, own rows = keys, met rows = queries.
-// FLOPs: 8 HEAD_DIM HEADS sum(length^2). Bytes: 4 T (6 HEADS HEAD_DIM + 2 HEADS).
-@group(0) @binding(0) var<storage, read> qkv: array<vec4<f32>>;
+// FLOPs: 8 HEAD_DIM HEADS sum(length^2). Bytes: 6 T HEADS HEAD_DIM times an element's, 8 T HEADS.
+@group(0) @binding(0) var<storage, read> qkv: array<Quad>;
 @group(0) @binding(1) var<storage, read> tiles: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> d_out: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> d_out: array<Quad>;
 @group(0) @binding(3) var<storage, read> lse: array<f32>;
 @group(0) @binding(4) var<storage, read> delta: array<f32>;
-@group(0) @binding(5) var<storage, read_write> d_qkv: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> d_qkv: array<Quad>;
 // include lib/attention.wgsl
 
 // p and ds of a query tile, [head][query][own]: a vec4 holds one query's with the four keys of an invocation.
@@ -43,12 +43,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     var slope = array<vec4<f32>, 4>();
     let quads = quads_of_head();
     for (var d = 0u; d < quads; d++) {
-      let v0 = qkv[k[0] + WIDTH + d];
-      let v1 = qkv[k[1] + WIDTH + d];
-      let v2 = qkv[k[2] + WIDTH + d];
-      let v3 = qkv[k[3] + WIDTH + d];
+      let v0 = unpack_quad(qkv[k[0] + WIDTH + d]);
+      let v1 = unpack_quad(qkv[k[1] + WIDTH + d]);
+      let v2 = unpack_quad(qkv[k[2] + WIDTH + d]);
+      let v3 = unpack_quad(qkv[k[3] + WIDTH + d]);
       for (var j = 0u; j < 4u; j++) {
-        let upstream = d_out[out_at(met_row[j], at.head) + d];
+        let upstream = unpack_quad(d_out[out_at(met_row[j], at.head) + d]);
         slope[j] += vec4<f32>(dot(v0, upstream), dot(v1, upstream), dot(v2, upstream), dot(v3, upstream));
       }
     }
@@ -69,8 +69,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
       let ds = slopes[slot];
       for (var c = 0u; c < SHARE; c++) {
         let column = min(at.met + c * MET, QUADS - 1u);
-        let upstream = d_out[out_at(query, at.head) + column];
-        let q_value = qkv[q_at(query, at.head) + column];
+        let upstream = unpack_quad(d_out[out_at(query, at.head) + column]);
+        let q_value = unpack_quad(qkv[q_at(query, at.head) + column]);
         for (var i = 0u; i < 4u; i++) {
           dv[c][i] += p[i] * upstream;
           dk[c][i] += ds[i] * q_value;
@@ -86,8 +86,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     for (var c = 0u; c < SHARE; c++) {
       let column = at.met + c * MET;
       if (column < QUADS) {
-        d_qkv[k_at(row, at.head) + column] = pick(dk[c], i);
-        d_qkv[v_at(row, at.head) + column] = pick(dv[c], i);
+        d_qkv[k_at(row, at.head) + column] = pack_quad(pick(dk[c], i));
+        d_qkv[v_at(row, at.head) + column] = pack_quad(pick(dv[c], i));
       }
     }
   }

@@ -1,7 +1,7 @@
 // delta[h, r] = d_out[r, h] . out[r, h]: what softmax's gradient subtracts in every row. out, d_out are [T, HEADS, HEAD_DIM].
-// An invocation owns one head of one row. FLOPs: 2 T HEADS HEAD_DIM. Bytes: 4 T HEADS (2 HEAD_DIM + 1).
-@group(0) @binding(0) var<storage, read> out: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read> d_out: array<vec4<f32>>;
+// An invocation owns one head of one row. FLOPs: 2 T HEADS HEAD_DIM. Bytes: 2 T HEADS HEAD_DIM times an element's, 4 T HEADS.
+@group(0) @binding(0) var<storage, read> out: array<Quad>;
+@group(0) @binding(1) var<storage, read> d_out: array<Quad>;
 @group(0) @binding(2) var<storage, read_write> delta: array<f32>;
 const QUADS: u32 = HEAD_DIM / 4u;
 
@@ -14,7 +14,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   }
   var sum = vec4<f32>(0.0);
   for (var at = i * QUADS; at < (i + 1u) * QUADS; at++) {
-    sum += out[at] * d_out[at];
+    sum += unpack_quad(out[at]) * unpack_quad(d_out[at]);
   }
   let rows = arrayLength(&delta) / HEADS;
   delta[i % HEADS * rows + i / HEADS] = sum.x + sum.y + sum.z + sum.w;

@@ -1,23 +1,34 @@
-// deviation[c] = sqrt(mean over r of (x[r][c] - mean[c])^2) / D for R rows of D values: each column's share of the mean
-// standard deviation. An invocation owns one column, two passes over the rows. FLOPs: 4 R D. Bytes: 4 (R D + D).
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> deviation: array<f32>;
+// deviation[c] = sqrt(mean over r of (x[r][c] - mean[c])^2) / D for R rows of D = 4 QUADS values: each column's share of
+// the mean standard deviation, in float32. Two passes over the rows.
+// A workgroup owns COLUMN_LANES quads of columns. FLOPs: 4 R D. Bytes: those of x and of deviation.
+// include lib/columns.wgsl
+@group(0) @binding(0) var<storage, read> x: array<Quad>;
+@group(0) @binding(1) var<storage, read_write> deviation: array<vec4<f32>>;
+var<workgroup> means: array<vec4<f32>, COLUMN_LANES>;
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  let c = id.x;
-  if (c >= D) {
-    return;
+@compute @workgroup_size(COLUMN_THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+  let lane = index % COLUMN_LANES;
+  let c = group.x * COLUMN_LANES + lane;
+  // Past the last column there is nothing to add, but every invocation must reach the barriers.
+  let rows = select(0u, u32(R), c < QUADS);
+  var sum = vec4<f32>();
+  for (var r = index / COLUMN_LANES; r < rows; r += ROW_LANES) {
+    sum += unpack_quad(x[r * QUADS + c]);
   }
-  var sum = 0.0;
-  for (var r = 0u; r < R; r++) {
-    sum += x[r * D + c];
+  sum = column_sum(index, sum);
+  if (index < COLUMN_LANES) {
+    means[lane] = sum / f32(R);
   }
-  let mean = sum / f32(R);
-  var squares = 0.0;
-  for (var r = 0u; r < R; r++) {
-    let d = x[r * D + c] - mean;
+  workgroupBarrier();
+  let mean = means[lane];
+  var squares = vec4<f32>();
+  for (var r = index / COLUMN_LANES; r < rows; r += ROW_LANES) {
+    let d = unpack_quad(x[r * QUADS + c]) - mean;
     squares += d * d;
   }
-  deviation[c] = sqrt(squares / f32(R)) / f32(D);
+  squares = column_sum(index, squares);
+  if (c < QUADS && index < COLUMN_LANES) {
+    deviation[c] = sqrt(squares / f32(R)) / f32(4 * QUADS);
+  }
 }

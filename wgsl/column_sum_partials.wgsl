@@ -1,18 +1,23 @@
-// Partial column sums of x [R, D]: partial[p][c] = sum of x[r, c] over the rows of part p. sum_partials.wgsl adds the parts.
-// An invocation owns one column of one part; neighbours own neighbouring columns. FLOPs: R D. Bytes: 4 (R D + PARTS D).
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> partial: array<f32>;
+// Partial column sums of x [R, D], D = 4 QUADS, which begins FROM quads into its binding: partial[p][c] = sum of x[r, c]
+// over the rows of part p. The same kernel then adds the parts. A workgroup owns COLUMN_LANES quads of columns of one part.
+// FLOPs: R D. Bytes: R D times an element's, 4 PARTS D.
+// include lib/columns.wgsl
+@group(0) @binding(0) var<storage, read> x: array<Quad>;
+@group(0) @binding(1) var<storage, read_write> partial: array<vec4<f32>>;
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  let c = id.x;
-  if (c >= D) {
-    return;
+@compute @workgroup_size(COLUMN_THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+  let c = group.x * COLUMN_LANES + index % COLUMN_LANES;
+  let part = group.y;
+  var sum = vec4<f32>();
+  if (c < QUADS) {
+    let end = min(R, (part + 1u) * ROWS_PER_PART);
+    for (var r = part * ROWS_PER_PART + index / COLUMN_LANES; r < end; r += ROW_LANES) {
+      sum += unpack_quad(x[FROM + r * QUADS + c]);
+    }
   }
-  var sum = 0.0;
-  let end = min(R, (id.y + 1u) * ROWS_PER_PART);
-  for (var r = id.y * ROWS_PER_PART; r < end; r++) {
-    sum += x[r * D + c];
+  sum = column_sum(index, sum);
+  if (c < QUADS && index < COLUMN_LANES) {
+    partial[part * QUADS + c] = sum;
   }
-  partial[id.y * D + c] = sum;
 }

@@ -1,58 +1,64 @@
-// loss[r] = weights[r] sum_p CE(targets[pairs[r][p]], student[r]) with CE(t, s) = -sum_k t_k log_softmax(s / TAU)_k: R
-// rows of K student logits, PAIRS target rows each (NONE: no row). Saves per row the log-sum-exp of s / TAU and the sum
-// of the targets [R, 2]. A row without weight or targets gives 0, whatever its logits hold.
-// A workgroup owns one row and reads it once: each lane keeps its maximum m, sum exp(z - m), sum t (m - z) and sum t;
-// all terms are positive, so nothing cancels. FLOPs: (10 + PAIRS) R K. Bytes: 4 (R K + targets + R (4 + PAIRS)).
+// Cross-entropy and its gradient for a tile of ROWS student rows: loss[r] = w CE(t, s) with CE(t, s) = -sum_k t_k
+// log_softmax(s / TAU)_k and, with lib/cross_entropy_gradient.wgsl, dlogits[r] = upstream[term] w / TAU (mass softmax(s /
+// TAU) - t), mass the sum of t. s: K logits; t: target row (r + shift) mod target_rows; w = weights[r], which like the
+// loss belongs to a larger set of rows. A row of weight 0 gives exactly 0, whatever its logits hold.
+// A workgroup owns one row and reads it twice, the second time for the gradient. First each lane keeps its maximum m, sum
+// exp(z - m), sum t (m - z) and sum t: all terms are positive, so nothing cancels. Two quads are under way at once.
+// FLOPs: 18 ROWS K (11 for the loss alone). Bytes: 4 K (ROWS + target rows) and the gradient's.
 // include lib/wide_rows.wgsl
-const NONE = 0xffffffffu;
-@group(0) @binding(0) var<storage, read> student: array<f32>;
-@group(0) @binding(1) var<storage, read> targets: array<f32>;
-@group(0) @binding(2) var<storage, read> pairs: array<u32>;
-@group(0) @binding(3) var<storage, read> weights: array<f32>;
-@group(0) @binding(4) var<storage, read_write> loss: array<f32>;
-@group(0) @binding(5) var<storage, read_write> statistics: array<vec2<f32>>;
+struct LossTile {
+  rows: u32,
+  // Rows of the set before this tile.
+  before: u32,
+  term: u32,
+  target_rows: u32,
+  target_shift: u32,
+}
+@group(0) @binding(0) var<storage, read> logits: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read> targets: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> weights: array<f32>;
+@group(0) @binding(3) var<storage, read_write> loss: array<f32>;
+@group(0) @binding(TILE) var<storage, read> tile: LossTile;
+const INVERSE_TAU = 1.0 / TAU;
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) index: u32) {
   let row = group.y * groups.x + group.x;
-  if (row >= R) {
+  if (row >= tile.rows) {
     return;
   }
-  var live = false;
-  for (var p = 0u; p < PAIRS; p++) {
-    live = live || pairs[row * PAIRS + p] != NONE;
-  }
-  if (!live || weights[row] == 0.0) {
+  let s = row * QUADS;
+  let weight = weights[tile.before + row];
+  if (weight == 0.0) {
     if (index == 0u) {
-      loss[row] = 0.0;
-      statistics[row] = vec2<f32>(0.0, 0.0);
+      loss[tile.before + row] = 0.0;
+    }
+    if (GRADIENT) {
+      for (var q = index; q < QUADS; q += WIDTH) {
+        store_gradient(s + q, vec4<f32>(0.0));
+      }
     }
     return;
   }
-  let base = row * K;
-  var largest = student[base + min(index, K - 1u)] / TAU;
+  let t = (row + tile.target_shift) % tile.target_rows * QUADS;
+  var largest = max_of_four(logits[s + min(index, QUADS - 1u)]) * INVERSE_TAU;
   var sum = 0.0;
   var cross = 0.0;
   var mass = 0.0;
-  for (var first = index; first < K; first += 4u * WIDTH) {
-    let columns = four_columns(first);
-    let inside = columns < vec4<u32>(K);
-    let at = min(columns, vec4<u32>(K - 1u));
-    let s = base + at;
-    let z = vec4<f32>(student[s.x], student[s.y], student[s.z], student[s.w]) / TAU;
-    var t = vec4<f32>(0.0);
-    for (var p = 0u; p < PAIRS; p++) {
-      let target_row = pairs[row * PAIRS + p];
-      if (target_row != NONE) {
-        let a = target_row * K + at;
-        t += vec4<f32>(targets[a.x], targets[a.y], targets[a.z], targets[a.w]);
-      }
-    }
-    let larger = max(largest, max_of_four(z));
-    cross += mass * (larger - largest) + sum_of_four(t * (larger - z), inside);
-    sum = sum * exp(largest - larger) + sum_of_four(exp(z - larger), inside);
-    mass += sum_of_four(t, inside);
+  for (var q = index; q < QUADS; q += 2u * WIDTH) {
+    let inside = q + WIDTH < QUADS;
+    let next = min(q + WIDTH, QUADS - 1u);
+    let z = logits[s + q] * INVERSE_TAU;
+    let z_next = logits[s + next] * INVERSE_TAU;
+    let p = targets[t + q];
+    let p_next = select(vec4<f32>(0.0), targets[t + next], inside);
+    // Past the end of the row the last quad stands in: it cannot change the maximum.
+    let larger = max(largest, max(max_of_four(z), max_of_four(z_next)));
+    let e_next = select(vec4<f32>(0.0), exp(z_next - larger), inside);
+    cross += mass * (larger - largest) + dot(p, larger - z) + dot(p_next, larger - z_next);
+    sum = sum * exp(largest - larger) + dot(exp(z - larger) + e_next, vec4<f32>(1.0));
+    mass += dot(p + p_next, vec4<f32>(1.0));
     largest = larger;
   }
   let row_largest = wide_max(index, largest);
@@ -60,7 +66,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   let row_cross = wide_sum(index, cross + mass * (row_largest - largest));
   let row_mass = wide_sum(index, mass);
   if (index == 0u) {
-    loss[row] = weights[row] * (row_cross + row_mass * log_sum);
-    statistics[row] = vec2<f32>(row_largest + log_sum, row_mass);
+    loss[tile.before + row] = weight * (row_cross + row_mass * log_sum);
+  }
+  if (GRADIENT) {
+    let scale = upstream_of(tile.term) * weight * INVERSE_TAU;
+    for (var q = index; q < QUADS; q += WIDTH) {
+      let z = logits[s + q] * INVERSE_TAU;
+      store_gradient(s + q, scale * (row_mass * exp(z - row_largest - log_sum) - targets[t + q]));
+    }
   }
 }

@@ -1,11 +1,11 @@
-// KoLeo over GROUPS groups of N unit rows x of D values: the nearest neighbour j of each row i in its group (largest
-// dot product, i itself counting as -1; the lowest index among equals), d[i] = |x_i - x_j + EPS|, and the row's share
-// of the loss, -log(d[i] + EPS) / N. neighbour, distance_to and loss: [GROUPS N].
+// KoLeo over GROUPS groups of N unit rows x of D = 4 QUADS values: the nearest neighbour j of each row i in its group
+// (largest dot product, i itself counting as -1; the lowest index among equals), d[i] = |x_i - x_j + EPS|, and the row's
+// share of the loss, -log(d[i] + EPS) / N. neighbour, distance_to and loss: f32 [GROUPS N].
 // A workgroup owns one row: 16 candidates at a time, 16 lanes each.
 // FLOPs: 2 GROUPS N (N + 2) D. Bytes: 4 GROUPS N (D + 3).
 const CANDIDATES = 16u;
 const LANES = 16u;
-@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(0) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(1) var<storage, read_write> neighbour: array<u32>;
 @group(0) @binding(2) var<storage, read_write> distance_to: array<f32>;
 @group(0) @binding(3) var<storage, read_write> loss: array<f32>;
@@ -30,8 +30,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   for (var first = 0u; first < N; first += CANDIDATES) {
     let other = begin + min(first + candidate, N - 1u);
     var product = 0.0;
-    for (var c = lane; c < D; c += LANES) {
-      product += x[row * D + c] * x[other * D + c];
+    for (var q = lane; q < QUADS; q += LANES) {
+      product += dot(x[row * QUADS + q], x[other * QUADS + q]);
     }
     scratch[index] = product;
     for (var step = LANES / 2u; step > 0u; step /= 2u) {
@@ -65,9 +65,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   workgroupBarrier();
   let j = nearest;
   var squares = 0.0;
-  for (var c = index; c < D; c += CANDIDATES * LANES) {
-    let d = x[row * D + c] - x[j * D + c] + EPS;
-    squares += d * d;
+  for (var q = index; q < QUADS; q += CANDIDATES * LANES) {
+    let d = x[row * QUADS + q] - x[j * QUADS + q] + EPS;
+    squares += dot(d, d);
   }
   scratch[index] = squares;
   for (var step = CANDIDATES * LANES / 2u; step > 0u; step /= 2u) {

@@ -1,14 +1,17 @@
 // dx = (dy - y (y . dy)) / norm with y = x / norm, for the rows FROM to FROM + R - 1 of x; where the norm is below EPS,
 // y was x / EPS and dx = dy / EPS. The other rows of the N get 0. With ADD, the gradient so far is added: dx += sum.
-// A workgroup owns ROWS rows of x. FLOPs: 6 R D. Bytes: 4 (2 R D + N D), and 4 N D more with ADD.
-// include lib/rows.wgsl
-@group(0) @binding(0) var<storage, read> x: array<f32>;
+// A workgroup owns ROWS rows of x; x and dy stay in registers between the two passes (HOLD) or come again from the caches.
+// FLOPs: 6 R D. Bytes: R D times the sum of an element's in x and in dy, N D times that in dx (twice with ADD), and 4 R.
+@group(0) @binding(0) var<storage, read> x: array<Quad>;
 @group(0) @binding(1) var<storage, read> norms: array<f32>;
-@group(0) @binding(2) var<storage, read> dy: array<f32>;
-@group(0) @binding(3) var<storage, read> sum: array<f32>;
-@group(0) @binding(4) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<Result>;
+@group(0) @binding(3) var<storage, read> sum: array<Quad>;
+@group(0) @binding(4) var<storage, read_write> dx: array<Quad>;
 
-@compute @workgroup_size(64)
+var<private> held_x: array<Quad, HELD>;
+var<private> held_dy: array<Result, HELD>;
+
+@compute @workgroup_size(ROW_THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) index: u32) {
   let row = (group.y * groups.x + group.x) * ROWS + index / LANES;
@@ -21,24 +24,44 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   if (live) {
     let norm = norms[made];
     scale = 1.0 / max(norm, EPS);
-    if (norm > EPS) {
-      for (var c = lane; c < D; c += LANES) {
-        along += x[row * D + c] * scale * dy[made * D + c];
+    for (var i = 0u; i < STEPS; i++) {
+      let c = lane + i * LANES;
+      if (c < QUADS) {
+        let x_quad = x[row * QUADS + c];
+        let dy_quad = dy[made * QUADS + c];
+        if (HOLD) {
+          held_x[i] = x_quad;
+          held_dy[i] = dy_quad;
+        }
+        along += dot(unpack_quad(x_quad) * scale, unpack_result(dy_quad));
       }
     }
+    along *= f32(norm > EPS);
   }
   along = row_sum(index, along);
   if (row >= N) {
     return;
   }
-  for (var c = lane; c < D; c += LANES) {
-    var d = 0.0;
-    if (live) {
-      d = scale * (dy[made * D + c] - x[row * D + c] * scale * along);
+  for (var i = 0u; i < STEPS; i++) {
+    let c = lane + i * LANES;
+    if (c < QUADS) {
+      var d = vec4<f32>();
+      if (live) {
+        var x_quad: Quad;
+        var dy_quad: Result;
+        if (HOLD) {
+          x_quad = held_x[i];
+          dy_quad = held_dy[i];
+        } else {
+          x_quad = x[row * QUADS + c];
+          dy_quad = dy[made * QUADS + c];
+        }
+        d = scale * (unpack_result(dy_quad) - unpack_quad(x_quad) * scale * along);
+      }
+      if (ADD) {
+        d += unpack_quad(sum[row * QUADS + c]);
+      }
+      dx[row * QUADS + c] = pack_quad(d);
     }
-    if (ADD) {
-      d += sum[row * D + c];
-    }
-    dx[row * D + c] = d;
   }
 }

@@ -1,19 +1,19 @@
-// Sinkhorn-Knopp, over prototypes: row_shift[i] = -log-sum-exp over k of (z[i][k] - center[k]) / tau, for the rows FROM
-// to FROM + ROWS - 1 of K logits; 0 beyond the count[0] used ones (COUNTED).
+// Sinkhorn-Knopp, over prototypes: row_shift[i] = -log-sum-exp over k of (z[i][k] - center[k]) / tau, for a tile of ROWS
+// rows of K logits; 0 beyond the used ones.
 // A workgroup owns one row and reads it once. FLOPs: 5 ROWS K. Bytes: 4 (ROWS K + K + ROWS).
 // include lib/wide_rows.wgsl
-// include lib/used_rows.wgsl
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
 @group(0) @binding(1) var<storage, read> temperature: array<f32>;
 @group(0) @binding(2) var<storage, read> count: array<u32>;
 @group(0) @binding(3) var<storage, read> center: array<f32>;
 @group(0) @binding(4) var<storage, read_write> row_shift: array<f32>;
+// include lib/used_rows.wgsl
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) index: u32) {
   let row = group.y * groups.x + group.x;
-  if (row >= ROWS) {
+  if (row >= tile.rows) {
     return;
   }
   if (row >= used_rows()) {
@@ -22,7 +22,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     }
     return;
   }
-  let base = (FROM + row) * K;
+  let base = row * K;
   let scale = 1.0 / temperature[0];
   let own = min(index, K - 1u);
   var largest = (logits[base + own] - center[own]) * scale;

@@ -1,23 +1,22 @@
-// p[i] = softmax((z[i] - center) / tau) for the rows FROM to FROM + ROWS - 1 of K logits, written to the same rows of
-// the targets; rows beyond the count[0] used ones (COUNTED) get zeros. Teacher targets by centering, and the last step
-// of Sinkhorn-Knopp, whose column pass gives the center.
+// p[i] = softmax((z[i] - center) / tau) for a tile of ROWS rows of K logits; rows beyond the used ones get zeros. Teacher
+// targets by centering, and the last step of Sinkhorn-Knopp, whose column pass gives the center.
 // A workgroup owns one row and reads it twice. FLOPs: 9 ROWS K. Bytes: 4 (2 ROWS K + K).
 // include lib/wide_rows.wgsl
-// include lib/used_rows.wgsl
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
 @group(0) @binding(1) var<storage, read> temperature: array<f32>;
 @group(0) @binding(2) var<storage, read> count: array<u32>;
 @group(0) @binding(3) var<storage, read> center: array<f32>;
 @group(0) @binding(4) var<storage, read_write> targets: array<f32>;
+// include lib/used_rows.wgsl
 
 @compute @workgroup_size(WIDTH)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) index: u32) {
   let row = group.y * groups.x + group.x;
-  if (row >= ROWS) {
+  if (row >= tile.rows) {
     return;
   }
-  let base = (FROM + row) * K;
+  let base = row * K;
   if (row >= used_rows()) {
     for (var k = index; k < K; k += WIDTH) {
       targets[base + k] = 0.0;

@@ -1,7 +1,8 @@
 // out[i] = sum over p of partial[p][i], p from 0 to PARTS - 1 in order: the second stage of every split reduction.
-// An invocation owns one of COUNT elements. FLOPs: PARTS COUNT. Bytes: 4 (PARTS + 1) COUNT.
-@group(0) @binding(0) var<storage, read> partial: array<f32>;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+// An invocation owns one of COUNT quads (single elements where they fill no quads). The parts are float32, out is stored
+// as Result. FLOPs: PARTS elements. Bytes: 4 PARTS elements and out.
+@group(0) @binding(0) var<storage, read> partial: array<Quad>;
+@group(0) @binding(1) var<storage, read_write> out: array<Result>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
@@ -10,9 +11,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   if (i >= COUNT) {
     return;
   }
-  var sum = 0.0;
-  for (var p = 0u; p < PARTS; p++) {
-    sum += partial[FROM + p * COUNT + i];
+  var sum = unpack_quad(partial[FROM + i]);
+  for (var p = 1u; p < PARTS; p++) {
+    sum += unpack_quad(partial[FROM + p * COUNT + i]);
   }
-  out[i] = sum;
+  out[i] = pack_result(sum);
 }

@@ -1,25 +1,23 @@
-// out[s, c] = mean over TOKENS rows of x[s LENGTH + FIRST + t, c]: the mean patch token of each of COUNT sequences.
-// x [COUNT LENGTH, D]; every sequence is FIRST tokens that do not count (CLS, registers), then the patches.
-// A workgroup owns 64 columns of one sequence, an invocation one of them; it adds its rows in order.
-// FLOPs: COUNT TOKENS D. Bytes: 4 COUNT (TOKENS + 1) D.
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read_write> out: array<f32>;
-const BLOCKS: u32 = (D + 63) / 64;
+// out[s] = mean over TOKENS rows of x[s LENGTH + FIRST + t], rows of D = 4 QUADS: the mean patch token of every sequence,
+// in float32. A sequence is FIRST tokens that do not count (CLS, registers), then the patches.
+// A workgroup owns COLUMN_LANES quads of one sequence.
+// FLOPs: TOKENS D a sequence. Bytes: those of the patch tokens and of out.
+// include lib/columns.wgsl
+@group(0) @binding(0) var<storage, read> x: array<Quad>;
+@group(0) @binding(1) var<storage, read_write> out: array<vec4<f32>>;
 
-@compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_index) lane: u32) {
-  let block = group.y * groups.x + group.x;
-  let sequence = block / BLOCKS;
-  let column = block % BLOCKS * 64u + lane;
-  if (sequence >= COUNT || column >= D) {
-    return;
+@compute @workgroup_size(COLUMN_THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+  let c = group.x * COLUMN_LANES + index % COLUMN_LANES;
+  let sequence = group.y;
+  var sum = vec4<f32>();
+  if (c < QUADS) {
+    for (var t = index / COLUMN_LANES; t < TOKENS; t += ROW_LANES) {
+      sum += unpack_quad(x[(sequence * LENGTH + FIRST + t) * QUADS + c]);
+    }
   }
-  var at = (sequence * LENGTH + FIRST) * D + column;
-  var sum = 0.0;
-  for (var t = 0u; t < TOKENS; t++) {
-    sum += x[at];
-    at += D;
+  sum = column_sum(index, sum);
+  if (c < QUADS && index < COLUMN_LANES) {
+    out[sequence * QUADS + c] = sum / f32(TOKENS);
   }
-  out[sequence * D + column] = sum / f32(TOKENS);
 }

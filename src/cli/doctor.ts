@@ -4,10 +4,8 @@
  * 3 no adapter opens.
  */
 
-import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
-import { freemem, totalmem } from 'node:os';
 import { NoGpuError, WebdinoError } from '../errors.js';
+import { type AdapterMemory, adapterMemory, formatBytes } from '../gpu/adapter_memory.js';
 import { type Capabilities, readCapabilities, WANTED_FEATURES, WANTED_LIMITS } from '../gpu/capabilities.js';
 import { type Advice, advise, readHost } from '../gpu/driver_advice.js';
 import {
@@ -37,17 +35,10 @@ export interface Diagnosis {
   readonly tried: readonly Attempt[];
   readonly capabilities?: Capabilities;
   readonly features?: readonly string[];
-  readonly memory: Memory;
+  readonly memory: AdapterMemory;
   readonly selfTest?: readonly SelfTestResult[];
   readonly speed?: Speed;
   readonly advice: readonly Advice[];
-}
-
-interface Memory {
-  readonly hostBytes: number;
-  readonly hostFreeBytes: number;
-  /** Absent where neither the driver's tool nor the kernel tells. */
-  readonly gpuBytes?: number;
 }
 
 /** Examines this machine and prints what it found. Returns the exit code; throws UsageError for a wrong choice. */
@@ -77,7 +68,7 @@ async function diagnose(choice: AdapterChoice): Promise<{ diagnosis: Diagnosis; 
       problem: error.message,
       ...machine,
       tried,
-      memory: memory(),
+      memory: adapterMemory(false),
       advice: advise(host, 'none'),
     };
     return { diagnosis, exitCode: error.exitCode };
@@ -89,7 +80,7 @@ async function diagnose(choice: AdapterChoice): Promise<{ diagnosis: Diagnosis; 
     adapter: { name: nameOf(adapter.info), kind, reason },
     tried,
     features: [...adapter.features].sort(),
-    memory: memory(kind),
+    memory: adapterMemory(kind === 'hardware'),
     advice: choice === 'auto' ? advise(host, kind) : [LET_WEBDINO_CHOOSE],
   };
   let device: GPUDevice | undefined;
@@ -129,49 +120,6 @@ async function diagnose(choice: AdapterChoice): Promise<{ diagnosis: Diagnosis; 
   }
 }
 
-function memory(kind?: AdapterKind): Memory {
-  // A container's own limit counts, where there is one; Node gives an absurdly large number where there is none.
-  const hostBytes = Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY);
-  const host = { hostBytes, hostFreeBytes: Math.min(freemem(), hostBytes) };
-  return kind === 'hardware' ? { ...host, gpuBytes: gpuMemoryBytes() } : host;
-}
-
-/** WebGPU does not say how much memory a GPU has; NVIDIA's tool does, and for AMD's cards Linux. */
-function gpuMemoryBytes(): number | undefined {
-  try {
-    const query = ['--query-gpu=memory.total', '--format=csv,noheader,nounits'];
-    const text = execFileSync('nvidia-smi', query, {
-      encoding: 'utf8',
-      timeout: 5000,
-      stdio: ['ignore', 'pipe', 'ignore'],
-    });
-    const mebibytes = Math.max(...text.trim().split('\n').map(Number));
-    if (mebibytes > 0) return mebibytes * 2 ** 20;
-  } catch {
-    // No NVIDIA driver here.
-  }
-  try {
-    const cards = readdirSync('/sys/class/drm').filter((name) => /^card\d+$/.test(name));
-    const sizes = cards.flatMap((card) => {
-      try {
-        return [Number(readFileSync(`/sys/class/drm/${card}/device/mem_info_vram_total`, 'utf8'))];
-      } catch {
-        return [];
-      }
-    });
-    return sizes.length > 0 ? Math.max(...sizes) : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function bytes(count: number): string {
-  const units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
-  const power = count > 0 ? Math.min(Math.floor(Math.log2(count) / 10), 4) : 0;
-  const value = count / 1024 ** power;
-  return `${value >= 10 || power === 0 ? Math.round(value) : value.toFixed(1)} ${units[power]}`;
-}
-
 function report(diagnosis: Diagnosis): string {
   const { adapter, capabilities: can, selfTest, speed } = diagnosis;
   const lines: string[] = [];
@@ -200,10 +148,10 @@ function report(diagnosis: Diagnosis): string {
     for (const { componentType, resultComponentType, M, N, K } of can.subgroupMatrices) {
       row('', `  ${M} × ${N} × ${K}, ${componentType} to ${resultComponentType}`);
     }
-    row('limits', `one buffer ${bytes(can.maxBufferSizeBytes)}, one binding ${bytes(can.maxBindingSizeBytes)}`);
+    row('limits', `one buffer ${formatBytes(can.maxBufferSizeBytes)}, one binding ${formatBytes(can.maxBindingSizeBytes)}`);
     row(
       '',
-      `a workgroup: ${bytes(can.maxWorkgroupMemoryBytes)} of memory, ${can.maxInvocationsPerWorkgroup} invocations`,
+      `a workgroup: ${formatBytes(can.maxWorkgroupMemoryBytes)} of memory, ${can.maxInvocationsPerWorkgroup} invocations`,
     );
     row(
       '',
@@ -213,7 +161,7 @@ function report(diagnosis: Diagnosis): string {
   const { hostBytes, hostFreeBytes, gpuBytes } = diagnosis.memory;
   row(
     'memory',
-    `${bytes(hostBytes)} in the machine, ${bytes(hostFreeBytes)} free${gpuBytes ? `; ${bytes(gpuBytes)} on the GPU` : ''}`,
+    `${formatBytes(hostBytes)} in the machine, ${formatBytes(hostFreeBytes)} free${gpuBytes ? `; ${formatBytes(gpuBytes)} on the GPU` : ''}`,
   );
   selfTest?.forEach(({ name, error, limit, measure, passed }, i) => {
     const verdict = passed ? 'ok   ' : 'WRONG';
@@ -226,7 +174,7 @@ function report(diagnosis: Diagnosis): string {
     row('speed', `about ${gflops(speed.gemmGflops)} in an untuned float32 gemm of ${speed.gemmSize}³`);
     row(
       '',
-      `about ${speed.copyGigabytesPerSecond.toFixed(1)} GB/s in a copy of ${bytes(speed.copyBytes)} (read plus written)`,
+      `about ${speed.copyGigabytesPerSecond.toFixed(1)} GB/s in a copy of ${formatBytes(speed.copyBytes)} (read plus written)`,
     );
   }
   lines.push('', diagnosis.ok ? 'webdino can run here.' : `PROBLEM: ${diagnosis.problem}`);

@@ -41,9 +41,16 @@ export async function embed(options: EmbedArguments): Promise<void> {
       const progress = new PictureProgress(source.length);
       progress.note(
         `${settings.network} ${settings.weightsPath} (${describeVit(vit)}), ${settings.crop} px of ${settings.resize}, ` +
-          `${batch} at a time on ${gpu.capabilities.description}`,
+          `${batch} at a time in ${settings.dtype} on ${gpu.capabilities.description}`,
       );
-      const extractor = new FeatureExtractor(gpu, { vit, weights, batch, size: settings.crop, pooling });
+      const extractor = new FeatureExtractor(gpu, {
+        vit,
+        weights,
+        batch,
+        size: settings.crop,
+        pooling,
+        dtype: settings.dtype,
+      });
       await extractor.compile();
       const { features, dim, indices, labels } = await extractFeatures(extractor, source, {
         resize: settings.resize,

@@ -88,6 +88,7 @@ export async function evalKnn(options: EvalKnnArguments): Promise<void> {
         test: { path: sources.test.path, pictures: sources.test.length },
         size: model.crop,
         resize: model.resize,
+        dtype: model.dtype,
         temperature: settings.temperature,
         ...(settings.nPerClass === undefined ? {} : { nPerClass: settings.nPerClass, nTries: settings.nTries }),
       };
@@ -132,12 +133,12 @@ async function openPair(trainPath: string, testPath: string): Promise<LabelledPa
 
 /** The model's row first, then those of the baselines. */
 async function classifyAll(gpu: Gpu, settings: KnnSettings, sources: LabelledPair): Promise<KnnRow[]> {
-  const { crop, resize, network, weightsPath } = settings.model;
+  const { crop, resize, dtype, network, weightsPath } = settings.model;
   const { vit, weights, batch } = await openModel(gpu, settings.model);
   const pictures = sources.train.length + sources.test.length;
   const progress = new PictureProgress((settings.baselines ? 3 : 1) * pictures);
   progress.note(
-    `${network} ${weightsPath} (${describeVit(vit)}), ${crop} px of ${resize}, ${batch} at a time on ` +
+    `${network} ${weightsPath} (${describeVit(vit)}), ${crop} px of ${resize}, ${batch} at a time in ${dtype} on ` +
       gpu.capabilities.description,
   );
   const score = async (featuresOf: (source: ImageSource) => Promise<SourceFeatures>): Promise<KnnScore[]> => {
@@ -157,7 +158,7 @@ async function classifyAll(gpu: Gpu, settings: KnnSettings, sources: LabelledPai
     return fewShotKnnAccuracy(gpu, { ...request, nPerClass, nTries });
   };
   const scoreNetwork = async (store: ParameterStore): Promise<KnnScore[]> => {
-    const extractor = new FeatureExtractor(gpu, { vit, weights: store, batch, size: crop });
+    const extractor = new FeatureExtractor(gpu, { vit, weights: store, batch, size: crop, dtype });
     try {
       await extractor.compile();
       return await score((source) => extractFeatures(extractor, source, { resize, ...progress.callbacks }));

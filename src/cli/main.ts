@@ -39,7 +39,8 @@ function modelOptions(command: Command): Command {
     .option('--heads <n>', 'attention heads, where nothing else tells')
     .option('--size <px>', 'side of the centre crop')
     .option('--resize <px>', 'shorter side before the crop')
-    .option('--batch <n>', 'pictures at a time');
+    .option('--batch <n>', 'pictures at a time')
+    .option('--dtype <type>', 'how activations are stored: f32 or f16 (f32)');
 }
 
 function build(): Command {
@@ -159,7 +160,7 @@ function build(): Command {
   program
     .command('parity <folder>')
     .description('Runs golden cases, outputs and gradients of the reference PyTorch modules.')
-    .option('--dtype <type>', 'arithmetic: f32')
+    .option('--dtype <type>', 'how activations are stored: f32 or f16, each with its tolerance')
     .option('--max-params <n>', 'leave out larger models')
     .option('--json', 'print the result as JSON')
     .addHelpText('after', examples('webdino parity goldens', 'webdino parity goldens --max-params 1e6 --json'))
@@ -181,6 +182,37 @@ function build(): Command {
     .action(async (options) => {
       const { quickstart } = await import('./quickstart.js');
       await quickstart(options);
+    });
+
+  program
+    .command('bench [suite]')
+    .description('Checks, then times: gemm, attention, layernorm, loss, adamw, step, features or all.')
+    .option('--json', 'print the result as JSON')
+    .option('--html <file>', 'also draw it: bars, roofline, tables on one page')
+    .option('--shapes <which>', 'full (training on a GPU) or small (what a CPU does in a moment)')
+    .option('--seconds <s>', 'measure each case for at least this long')
+    .option('--arch <name>', 'step, features: vit_small, vit_base, vit_large or vit_giant2')
+    .option('--patch <px>', 'step, features: side of a patch')
+    .option('--batch <n>', 'step, features: pictures at a time')
+    .option('--dtype <type>', 'step, features: how activations are stored, f32 or f16')
+    .option('--size <px>', 'features: side of a picture')
+    .option('--global <px>', 'step: side of the two global crops')
+    .option('--local <px>', 'step: side of the local crops')
+    .option('--n-local <n>', 'step: local crops of a picture')
+    .option('--prototypes <n>', 'step: prototypes of each head')
+    .option('--drop-path <rate>', 'step: stochastic depth')
+    .option('--steps <n>', 'step: how many are timed')
+    .option('--dry-run', 'step: count memory and work, run nothing')
+    .addHelpText(
+      'after',
+      examples(
+        'webdino bench all --html bench.html',
+        'webdino bench step --arch vit_small --batch 64 --dtype f16 --steps 10 --json',
+      ),
+    )
+    .action(async (suite: string | undefined, options) => {
+      const { bench } = await import('./bench.js');
+      process.exitCode = await bench(suite ?? 'all', options);
     });
 
   program

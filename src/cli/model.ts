@@ -8,6 +8,7 @@ import { DataError, UsageError } from '../errors.js';
 import { fittingBatch } from '../eval/features.js';
 import { type LoadedModel, loadModel, locateModel, type ModelHints, type ModelPlace } from '../eval/model_file.js';
 import type { Gpu } from '../gpu/device.js';
+import type { Storage } from '../gpu/tensor.js';
 import { loadConfig, type ResolvedConfig } from '../train/config.js';
 import { Progress } from '../train/progress.js';
 import { vitConfig } from '../train/ssl_config.js';
@@ -26,6 +27,8 @@ export interface ModelArguments {
   readonly resize?: string | number;
   /** Pictures at a time. */
   readonly batch?: string | number;
+  /** How activations are stored: `f32` (default) or `f16`. */
+  readonly dtype?: string;
 }
 
 /** Official evaluation transform (spec §6.1). */
@@ -52,6 +55,12 @@ export function required(option: string, value: string | undefined): string {
   return value;
 }
 
+/** How activations are stored. @throws UsageError for anything but f32 and f16 */
+export function storageNamed(option: string, value = 'f32'): Storage {
+  if (value !== 'f32' && value !== 'f16') throw new UsageError(`${option} ${value} is unknown; use f32 or f16`);
+  return value;
+}
+
 /** A model that is found, and how pictures go into it, before any GPU is opened. */
 export interface ModelSettings extends ModelPlace {
   readonly network: 'teacher' | 'student';
@@ -61,6 +70,7 @@ export interface ModelSettings extends ModelPlace {
   readonly crop: number;
   readonly resize: number;
   readonly batch?: number;
+  readonly dtype: Storage;
 }
 
 /**
@@ -73,6 +83,7 @@ export async function findModel(args: ModelArguments): Promise<ModelSettings> {
   const size = positiveInteger('--size', args.size);
   const shorter = positiveInteger('--resize', args.resize);
   const batch = positiveInteger('--batch', args.batch);
+  const dtype = storageNamed('--dtype', args.dtype);
   const network = args.student ? 'student' : 'teacher';
   const place = await locateModel(path, network);
   const config = place.configPath === undefined ? undefined : loadConfig({ file: place.configPath });
@@ -92,7 +103,7 @@ export async function findModel(args: ModelArguments): Promise<ModelSettings> {
     interpolateOffset: vit?.interpolateOffset,
     interpolateAntialias: vit?.interpolateAntialias,
   };
-  return { ...place, network, hints, config, crop, resize, batch };
+  return { ...place, network, hints, config, crop, resize, batch, dtype };
 }
 
 /**
@@ -100,7 +111,7 @@ export async function findModel(args: ModelArguments): Promise<ModelSettings> {
  * @throws DataError for a file that is no backbone or not the configuration's
  */
 export async function openModel(gpu: Gpu, settings: ModelSettings): Promise<LoadedModel & { readonly batch: number }> {
-  const { config, configPath, weightsPath, hints, crop } = settings;
+  const { config, configPath, weightsPath, hints, crop, dtype } = settings;
   const model = await loadModel(gpu, weightsPath, hints);
   try {
     if (config) assertSame(vitConfig(config), model.vit, weightsPath, configPath!);
@@ -110,7 +121,7 @@ export async function openModel(gpu: Gpu, settings: ModelSettings): Promise<Load
       throw new UsageError(`pictures of ${crop} px do not divide into patches of ${patchSize}: use --size ${nearest}`);
     }
     const usual = gpu.capabilities.software ? SOFTWARE_BATCH : GPU_BATCH;
-    return { ...model, batch: settings.batch ?? fittingBatch(gpu, model.vit, crop, usual) };
+    return { ...model, batch: settings.batch ?? fittingBatch(gpu, model.vit, crop, usual, dtype) };
   } catch (error) {
     model.weights.dispose();
     throw error;

@@ -42,8 +42,8 @@ function describe(result: CaseResult): string {
 
 /** Returns the exit code: 0 only if every case that was run passed, and at least one was. */
 export async function parity(folder: string, options: ParityArguments): Promise<number> {
-  if (options.dtype !== undefined && options.dtype !== 'f32')
-    throw new UsageError(`--dtype ${options.dtype} is not available; use f32`);
+  const dtype = options.dtype ?? 'f32';
+  if (dtype !== 'f32' && dtype !== 'f16') throw new UsageError(`--dtype ${dtype} is unknown; use f32 or f16`);
   const maxParams = options.maxParams === undefined ? undefined : Number(options.maxParams);
   if (maxParams !== undefined && !(maxParams >= 0))
     throw new UsageError(`--max-params takes a number, not ${options.maxParams}`);
@@ -51,6 +51,7 @@ export async function parity(folder: string, options: ParityArguments): Promise<
   try {
     const results = await runParity(gpu, folder, {
       maxParams,
+      dtype,
       onCase: (result) => {
         if (!options.json) console.log(describe(result));
       },
@@ -72,7 +73,7 @@ export async function parity(folder: string, options: ParityArguments): Promise<
           ]),
         ),
       }));
-      console.log(JSON.stringify({ adapter: gpu.capabilities.description, dtype: 'f32', cases }, null, 2));
+      console.log(JSON.stringify({ adapter: gpu.capabilities.description, dtype, cases }, null, 2));
     } else {
       console.log(
         `${count('pass')} cases pass, ${count('fail')} fail, ${count('skipped')} skipped on ${gpu.capabilities.description}`,

@@ -106,7 +106,7 @@ async function measureStepMs(gpu: Gpu, config: ResolvedConfig, source: ImageSour
   try {
     await trainer.compile();
     await initializeStore(gpu, trainer.student, { seed: config.train.seed, layerScale: config.student.layerscale });
-    trainer.teacher.copyFrom(trainer.student);
+    await trainer.teacher.copyFrom(trainer.student);
     const masks = maskSettings(config);
     const patches = masks.grid[0] * masks.grid[1];
     let startMs = performance.now();

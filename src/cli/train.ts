@@ -6,13 +6,15 @@ import { isBuiltInDataset, openDataset } from '../data/mnist_source.js';
 import type { ImageSource } from '../data/source.js';
 import { trainingSchedules } from '../dinov2/schedules.js';
 import { UsageError } from '../errors.js';
+import { adapterMemory, formatBytes } from '../gpu/adapter_memory.js';
 import type { Gpu } from '../gpu/device.js';
 import { openGpu } from '../node.js';
 import type { Checkpoint } from '../train/checkpoint.js';
 import { loadConfig, type PartialConfig, type ResolvedConfig } from '../train/config.js';
 import { KnnMonitor } from '../train/knn_monitor.js';
 import { formatDuration, Progress, shortNumber } from '../train/progress.js';
-import { planTraining, prepareResume, train as runTraining, type TrainResult } from '../train/trainer.js';
+import { checkTrainingFits, planTraining } from '../train/plan.js';
+import { prepareResume, train as runTraining, type TrainResult } from '../train/trainer.js';
 import { interruptible } from './interrupt.js';
 
 /** Options of both verbs, as the command line gives them. */
@@ -126,6 +128,7 @@ export async function runAndTell(
   args: RunArguments,
   start: { readonly checkpoint?: Checkpoint; readonly overwrite?: boolean },
 ): Promise<TrainResult> {
+  await checkTrainingFits(gpu, config, availableMemory(gpu));
   const totalSteps = trainingSchedules(config).lr.length;
   const startStep = start.checkpoint?.state.step ?? 0;
   const progress = new Progress({ totalSteps, startStep, quiet: args.quiet === true });
@@ -187,6 +190,12 @@ function summary(out: string, result: TrainResult, timeMs: number): string {
   return lines.join('\n');
 }
 
+/** Memory that a run may take: the GPU's where a tool tells, the machine's for an adapter that runs on the CPU. */
+function availableMemory({ capabilities }: Gpu): number {
+  const { hostFreeBytes, gpuBytes } = adapterMemory(!capabilities.software);
+  return capabilities.software ? hostFreeBytes : (gpuBytes ?? Number.POSITIVE_INFINITY);
+}
+
 async function dryRun(gpu: Gpu, config: ResolvedConfig, source: ImageSource, args: RunArguments): Promise<void> {
   const plan = await planTraining(gpu, config);
   if (args.json) {
@@ -194,14 +203,15 @@ async function dryRun(gpu: Gpu, config: ResolvedConfig, source: ImageSource, arg
     return;
   }
   const millions = (count: number): string => `${(count / 1e6).toPrecision(4)} million`;
-  const { parameters, backboneParameters, memoryBytes, dispatches, flops, steps, batch, learningRate } = plan;
+  const { parameters, backboneParameters, peakBytes, dispatches, flops, steps, batch, learningRate } = plan;
   const passes = (steps * batch) / source.length;
+  const available = availableMemory(gpu);
   console.log(
     [
       `adapter      ${gpu.capabilities.description}`,
       `pictures     ${source.length.toLocaleString('en-US')} from ${source.path}`,
       `parameters   ${millions(parameters)}, of them ${millions(backboneParameters)} in the backbone`,
-      `GPU memory   ${(memoryBytes / 2 ** 20).toFixed(0)} MiB`,
+      `GPU memory   ${formatBytes(peakBytes)} at the peak${Number.isFinite(available) ? `, of ${formatBytes(available)}` : ''}`,
       `a step       ${dispatches} dispatches, ${(flops / 1e9).toPrecision(4)} GFLOP, ${batch} pictures`,
       `steps        ${steps.toLocaleString('en-US')}, ${passes.toPrecision(3)} passes over the pictures, learning rate ${learningRate.toExponential(3)}`,
     ].join('\n'),

@@ -3,7 +3,7 @@
 import type { Tensor } from '../gpu/tensor.js';
 import type { Graph } from '../tensor/graph.js';
 import { l2Normalize } from '../tensor/l2_normalize.js';
-import { linear, mlp } from '../tensor/linear.js';
+import { mlp } from '../tensor/linear.js';
 import type { ParameterSpec } from '../tensor/parameters.js';
 import { weightNorm } from '../tensor/weight_norm.js';
 import type { Weights } from './vit.js';
@@ -39,14 +39,22 @@ export function headParameters(config: HeadConfig, prefix: string): ParameterSpe
 }
 
 /**
+ * The head up to its last layer.
  * @param x [R, inputs]
- * @returns logits [R, prototypes]
+ * @returns unit rows [R, bottleneck]
  */
-export function headForward(graph: Graph, config: HeadConfig, weights: Weights, x: Tensor): Tensor {
+export function headFeatures(graph: Graph, config: HeadConfig, weights: Weights, x: Tensor): Tensor {
   const layers = Array.from({ length: widths(config).length - 1 }, (_, l) => ({
     weight: weights.get(`${layerName(config, l)}.weight`),
     bias: weights.get(`${layerName(config, l)}.bias`),
   }));
-  const unit = l2Normalize(graph, mlp(graph, x, layers));
-  return linear(graph, unit, weightNorm(graph, weights.get('last_layer.weight_v'), weights.get('last_layer.weight_g')));
+  return l2Normalize(graph, mlp(graph, x, layers));
+}
+
+/**
+ * The weight of the last layer, whose logits are features weightᵀ. Once a step and network: all rows share it.
+ * @returns [prototypes, bottleneck]
+ */
+export function headPrototypes(graph: Graph, weights: Weights): Tensor {
+  return weightNorm(graph, weights.get('last_layer.weight_v'), weights.get('last_layer.weight_g'));
 }

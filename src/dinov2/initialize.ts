@@ -79,6 +79,7 @@ async function fillStore(
     await program.compile();
     program.write(seedInput, seedWords(seed, 0));
     program.run();
+    await store.refreshHalf();
     await gpu.finish();
   } finally {
     program.dispose();

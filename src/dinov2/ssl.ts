@@ -8,20 +8,37 @@
 
 import { UsageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
-import { type CompileOptions, Program, type TraceEntry } from '../gpu/program.js';
+import { type CompileOptions, Program, type ProgramCost, type TraceEntry } from '../gpu/program.js';
 import type { Storage, Tensor } from '../gpu/tensor.js';
-import { crossEntropy } from '../tensor/cross_entropy.js';
 import { Graph } from '../tensor/graph.js';
+import {
+  GROWTH_INTERVAL,
+  INITIAL_LOSS_SCALE,
+  LOSS_SCALE,
+  lossScaleState,
+  readLossScale,
+  scaledSeed,
+} from '../tensor/loss_scale.js';
 import { koleo } from '../tensor/koleo.js';
 import { featureDeviation, teacherEntropy } from '../tensor/measurements.js';
-import { adamWHyper, type GradientClip, HYPER_SHAPE, recordAdamW, recordClip } from '../tensor/optimizer.js';
+import {
+  adamWHyper,
+  type GradientClip,
+  HYPER_SHAPE,
+  recordAccumulate,
+  recordAdamW,
+  recordClip,
+} from '../tensor/optimizer.js';
 import { ParameterStore } from '../tensor/parameters.js';
+import { prototypeLogits } from '../tensor/prototype_logits.js';
+import { prototypeLoss, type PrototypeLossTerm, sumOfViews } from '../tensor/prototype_loss.js';
 import { randomRanks, rankPitch, SEED_SHAPE, seedWords } from '../tensor/random.js';
 import { dropPathRows, invertRows } from '../tensor/row_subsets.js';
+import type { RowTile } from '../tensor/row_tiles.js';
 import { NO_ROW } from '../tensor/rows.js';
 import type { PackedSequences } from '../tensor/sequences.js';
-import { softmaxCenter, sinkhornKnopp, updateCenter } from '../tensor/teacher_targets.js';
-import { type HeadConfig, headForward, headParameters } from './head.js';
+import { sinkhornKnopp, softmaxCenter, type TeacherTargets, wholeTargets } from '../tensor/teacher_targets.js';
+import { type HeadConfig, headFeatures, headParameters, headPrototypes } from './head.js';
 import { parameterGroups } from './parameter_groups.js';
 import { finalNorm, tokenRows, type VitConfig, vitForward, vitParameters, weightsOf } from './vit.js';
 
@@ -44,6 +61,8 @@ export interface SslConfig {
   readonly dinoWeight: number;
   readonly ibotWeight: number;
   readonly koleoWeight: number;
+  /** Most bytes of a float32 tile of logits; `LOSS_TILE_BYTES` by default. */
+  readonly lossTileBytes?: number;
   readonly studentTemperature: number;
   readonly centerMomentum: number;
   readonly layerwiseDecay: number;
@@ -53,6 +72,8 @@ export interface SslConfig {
   readonly epsilon: number;
   /** How activations are stored; with f16 the losses are scaled (spec §4, GradScaler). f32 by default. */
   readonly dtype?: Storage;
+  /** f16: the loss scale to begin with; 65,536 by default, as in the official code. */
+  readonly initialLossScale?: number;
   /** Keeps only the input of each block for the backward pass: less memory for a third more work. */
   readonly activationCheckpointing?: boolean;
   /** Micro-batches of `batch` pictures whose gradients are averaged before one optimizer step; 1 by default. */
@@ -85,7 +106,7 @@ export interface StepInput {
   readonly teacherTemperature: number;
   /** 0 or less: no clipping. */
   readonly clipGrad: number;
-  /** Steps taken before this one; the optimizer counts from 1. */
+  /** Steps taken before this one. */
   readonly step: number;
   readonly seed: number;
   /** With `permutations: 'given'`: u32 as from `ranksOfPermutations`. */
@@ -103,6 +124,8 @@ export interface StepLog {
   readonly gradientNorms: Readonly<Record<string, number>>;
   /** Whether a gradient was not finite, so that the weights were left alone. */
   readonly skipped: boolean;
+  /** What the losses are multiplied by in the next step: 1 in float32. Undefined before the last micro-batch. */
+  readonly lossScale: number | undefined;
   /** Mean entropy of the teacher's CLS targets, in nats; ln K is uniform. */
   readonly teacherEntropy: number;
   /** Mean over dimensions of the standard deviation of the normalised CLS features; about 1 / sqrt(D) when healthy. */
@@ -136,14 +159,14 @@ export function sslParameters(config: SslConfig) {
   ];
 }
 
-/** What a step's losses are computed from: logits, targets and which target each row has. */
-interface LossTerms {
-  readonly student: Tensor;
-  readonly targets: Tensor;
-  readonly terms: readonly { readonly name: string; readonly rows: number; readonly weight: number }[];
-  readonly pairs: Uint32Array;
-  /** Rows beyond the CLS rows are masked patches, whose weights change every step. */
-  readonly weights: Tensor;
+/** What the student is compared with. */
+interface StepTargets {
+  /** Of the CLS rows, [2B, K]: few rows, read by local and by global crops. */
+  readonly cls: Tensor;
+  /** Of the masked patches, by tiles. */
+  readonly patches: TeacherTargets;
+  /** Mean entropy of the CLS targets. */
+  readonly entropy: Tensor;
 }
 
 export class SslTrainer {
@@ -154,8 +177,15 @@ export class SslTrainer {
   readonly secondMoment: ParameterStore;
   /** Centres of the softmax centring, [K] each: state beside the parameters. */
   readonly centers: ParameterStore;
+  /** The loss scale's state and the steps that the optimizer counts: `loss_scale` of loss_scale.ts. */
+  readonly lossScale: ParameterStore;
+  /** One micro-batch: forward and backward, and without accumulation the optimizer too. */
   readonly program: Program;
+  /** With accumulation: the optimizer, after the last micro-batch. */
+  private readonly update: Program | undefined;
+  private readonly accumulated: ParameterStore | undefined;
   readonly modules: readonly string[];
+  private lastMicro = 0;
   private readonly patches: number;
   /** CLS rows of the student: local crops, then global ones. */
   private readonly clsRows: Uint32Array;
@@ -198,6 +228,9 @@ export class SslTrainer {
       { name: 'dino_loss.center', shape: [1, config.dinoHead.prototypes] },
       { name: 'ibot_patch_loss.center', shape: [1, (config.ibotHead ?? config.dinoHead).prototypes] },
     ]);
+    this.lossScale = new ParameterStore(gpu, 'loss scale', [LOSS_SCALE]);
+    if (config.dtype === 'f16') ParameterStore.pairHalf(this.student, this.teacher);
+    if (this.microBatches > 1) this.accumulated = this.student.like('accumulated gradients');
     this.modules = config.ibotHead ? ['backbone', 'dino_head', 'ibot_head'] : ['backbone', 'dino_head'];
 
     this.program = new Program(gpu, 'ssl step');
@@ -209,12 +242,30 @@ export class SslTrainer {
       if (tensor) this.program.keep(tensor);
     }
     graph.backward(seeds);
-    const clip = this.program.scope('optimizer', () => this.recordOptimizer(graph, inputs));
+    let optimizer = graph;
+    if (this.accumulated) {
+      recordAccumulate(graph, this.accumulated, this.gradients, this.program.input('first micro-batch', [1], 'u32'));
+      this.update = new Program(gpu, 'ssl optimizer');
+      optimizer = new Graph(this.update);
+    }
+    const clip = optimizer.program.scope('optimizer', () => this.recordOptimizer(optimizer));
     this.results = { ...losses, clip };
   }
 
-  compile(options?: CompileOptions): Promise<void> {
-    return this.program.compile(options);
+  private get microBatches(): number {
+    return this.config.accumulate ?? 1;
+  }
+
+  async compile(options?: CompileOptions): Promise<void> {
+    await this.program.compile(options);
+    await this.update?.compile(options);
+    await this.resetLossScale();
+  }
+
+  /** Sets the loss scale and the optimizer's count of steps to their start; zero moments belong to it. */
+  async resetLossScale(): Promise<void> {
+    const scale = this.config.dtype === 'f16' ? (this.config.initialLossScale ?? INITIAL_LOSS_SCALE) : 1;
+    await this.lossScale.write(LOSS_SCALE.name, lossScaleState({ scale }));
   }
 
   // --- Recording -----------------------------------------------------------------------------------------------
@@ -238,8 +289,6 @@ export class SslTrainer {
       studentCount: program.input('student row count', [1], 'u32'),
       weights: program.input('cross-entropy weights', [(ibotHead ? 0 : clsRows.length) + maskUpperbound]),
       temperature: program.input('teacher temperature', [1]),
-      maxNorm: program.input('clip norm', [1]),
-      hyper: program.input('optimizer rates', HYPER_SHAPE),
       seed: program.input('seed', SEED_SHAPE, 'u32'),
       ranks:
         config.permutations === 'given' && config.dropPathRate > 0
@@ -259,61 +308,52 @@ export class SslTrainer {
     };
   }
 
-  private head(graph: Graph, name: 'dino' | 'ibot', store: ParameterStore, x: Tensor): Tensor {
+  /** The head of DINO or, without one of its own, of iBOT too: its features of some rows, and its prototypes. */
+  private head(graph: Graph, name: 'dino' | 'ibot', store: ParameterStore) {
     const config = (name === 'ibot' ? this.config.ibotHead : undefined) ?? this.config.dinoHead;
-    return graph.program.scope(`${name}_head`, () => headForward(graph, config, weightsOf(store, PREFIX[name]), x));
+    const weights = weightsOf(store, PREFIX[name]);
+    const inScope = (body: () => Tensor): Tensor => graph.program.scope(`${name}_head`, body);
+    return {
+      features: (x: Tensor) => inScope(() => headFeatures(graph, config, weights, x)),
+      prototypes: inScope(() => headPrototypes(graph, weights)),
+    };
   }
 
-  /** Targets of the CLS rows [2B, K] and of the masked patches [upperbound, K]: one matrix when the head is shared. */
-  private recordTeacher(graph: Graph, inputs: ReturnType<SslTrainer['recordInputs']>): { dino: Tensor; ibot: Tensor } {
+  private recordTeacher(graph: Graph, inputs: ReturnType<SslTrainer['recordInputs']>): StepTargets {
     const { config, teacher, program } = this;
-    const { batch, maskUpperbound } = config;
+    const { batch, maskUpperbound, centerMomentum: momentum } = config;
     const backbone = weightsOf(teacher, PREFIX.backbone);
     const { tokens } = vitForward(graph, config.vit, backbone, [this.globalGroup(inputs)]);
-    const target = (
-      logits: Tensor,
-      into: Tensor,
+    const targets = (
+      rows: { readonly features: Tensor; readonly weight: Tensor; readonly range?: RowTile },
       center: string,
-      rowStart: number,
-      rows: number,
       count?: Tensor,
-    ): void => {
-      const range = { logits, rowStart, rows, count };
-      const options = { ...range, temperature: inputs.temperature, into };
-      if (config.centering === 'sinkhorn_knopp') {
-        sinkhornKnopp(graph, options);
-      } else {
-        const state = this.centers.get(center);
-        softmaxCenter(graph, { ...options, center: state });
-        updateCenter(graph, { ...range, center: state, momentum: config.centerMomentum });
-      }
+    ): TeacherTargets => {
+      const logits = prototypeLogits(program, { ...rows, tileBytes: config.lossTileBytes });
+      const options = { logits, temperature: inputs.temperature, count };
+      return config.centering === 'sinkhorn_knopp'
+        ? sinkhornKnopp(program, options)
+        : softmaxCenter(program, { ...options, center: this.centers.get(center), momentum });
     };
     const cls = 2 * batch;
-    if (!config.ibotHead) {
-      const logits = this.head(
-        graph,
-        'dino',
-        teacher,
-        finalNorm(graph, backbone, tokens, { index: inputs.teacherRows }),
-      );
-      const into = program.intermediate('targets', logits.shape);
-      target(logits, into, 'dino_loss.center', 0, cls);
-      target(logits, into, 'ibot_patch_loss.center', cls, maskUpperbound, inputs.maskCount);
-      return { dino: into, ibot: into };
-    }
-    const index = program.constant('teacher cls rows', [cls], this.globalClsRows);
-    const dinoLogits = this.head(graph, 'dino', teacher, finalNorm(graph, backbone, tokens, { index }));
-    const ibotLogits = this.head(
-      graph,
-      'ibot',
-      teacher,
-      finalNorm(graph, backbone, tokens, { index: inputs.teacherRows }),
-    );
-    const dino = program.intermediate('dino_targets', dinoLogits.shape);
-    const ibot = program.intermediate('ibot_targets', ibotLogits.shape);
-    target(dinoLogits, dino, 'dino_loss.center', 0, cls);
-    target(ibotLogits, ibot, 'ibot_patch_loss.center', 0, maskUpperbound, inputs.maskCount);
-    return { dino, ibot };
+    const head = this.head(graph, 'dino', teacher);
+    const index = config.ibotHead
+      ? program.constant('teacher cls rows', [cls], this.globalClsRows)
+      : inputs.teacherRows;
+    const features = head.features(finalNorm(graph, backbone, tokens, { index }));
+    const clsRows = { features, weight: head.prototypes, range: { from: 0, rows: cls } };
+    const patchRows = (): Parameters<typeof targets>[0] => {
+      if (!config.ibotHead) return { ...clsRows, range: { from: cls, rows: maskUpperbound } };
+      const ibot = this.head(graph, 'ibot', teacher);
+      const x = finalNorm(graph, backbone, tokens, { index: inputs.teacherRows });
+      return { features: ibot.features(x), weight: ibot.prototypes };
+    };
+    const probabilities = wholeTargets(program, targets(clsRows, 'dino_loss.center'));
+    return {
+      cls: probabilities,
+      entropy: teacherEntropy(graph, probabilities),
+      patches: targets(patchRows(), 'ibot_patch_loss.center', inputs.maskCount),
+    };
   }
 
   /** The rows each residual branch keeps this step, or none without stochastic depth. */
@@ -346,11 +386,7 @@ export class SslTrainer {
     };
   }
 
-  private recordStudent(
-    graph: Graph,
-    inputs: ReturnType<SslTrainer['recordInputs']>,
-    targets: { dino: Tensor; ibot: Tensor },
-  ) {
+  private recordStudent(graph: Graph, inputs: ReturnType<SslTrainer['recordInputs']>, targets: StepTargets) {
     const { config, student, program, clsRows } = this;
     const { batch, localCrops, localSize, maskUpperbound, pixels, vit } = config;
     const backbone = weightsOf(student, PREFIX.backbone);
@@ -382,31 +418,41 @@ export class SslTrainer {
     const locals = localCrops * batch;
     const divisor = 2 + Math.max(2 * localCrops, 1);
     const clsWeights = new Array<number>(clsRows.length).fill(1 / (batch * divisor));
-    const clsPairs = [
-      ...Array.from({ length: locals }, (_, r) => [r % batch, batch + (r % batch)]),
-      ...Array.from({ length: 2 * batch }, (_, r) => [(r + batch) % (2 * batch), NO_ROW]),
-    ];
+    const views = sumOfViews(program, targets.cls);
     const clsTerms = [
-      { name: 'dino_local_crops', rows: locals, weight: config.dinoWeight },
-      { name: 'dino_global_crops', rows: 2 * batch, weight: config.dinoWeight },
+      { name: 'dino_local_crops', rows: locals, weight: config.dinoWeight, targets: { matrix: views, shift: 0 } },
+      // A global crop is compared with the other view.
+      {
+        name: 'dino_global_crops',
+        rows: 2 * batch,
+        weight: config.dinoWeight,
+        targets: { matrix: targets.cls, shift: batch },
+      },
     ];
-    const patchTerm = { name: 'ibot', rows: maskUpperbound, weight: config.ibotWeight };
-    const patchPairs = (first: number): number[][] =>
-      Array.from({ length: maskUpperbound }, (_, i) => [first + i, NO_ROW]);
+    const patchTerm = { name: 'ibot', rows: maskUpperbound, weight: config.ibotWeight, targets: targets.patches };
     const seeds: [Tensor, Tensor][] = [];
-    const loss = ({ student: logits, targets: probabilities, terms, pairs, weights }: LossTerms): Tensor => {
-      const value = crossEntropy(graph, {
-        student: logits,
-        targets: probabilities,
-        pairs: program.constant('target rows', [logits.rows, 2], pairs),
-        weights,
-        temperature: config.studentTemperature,
-        terms,
-      });
-      seeds.push([
-        value,
-        program.constant('loss weights', [terms.length], Float32Array.from(terms.map((t) => t.weight))),
-      ]);
+    const loss = (
+      name: 'dino' | 'ibot',
+      x: Tensor,
+      weights: Tensor,
+      terms: readonly (PrototypeLossTerm & { readonly weight: number })[],
+    ): Tensor => {
+      const head = this.head(graph, name, student);
+      const lossWeights = Float32Array.from(terms, (term) => term.weight);
+      const upstream = this.seed(graph, lossWeights);
+      const studentFeatures = head.features(x);
+      const value = program.scope(`${name}_loss`, () =>
+        prototypeLoss(graph, {
+          features: studentFeatures,
+          weight: head.prototypes,
+          weights,
+          terms,
+          temperature: config.studentTemperature,
+          upstream,
+          tileBytes: config.lossTileBytes,
+        }),
+      );
+      seeds.push([value, upstream]);
       return value;
     };
 
@@ -415,13 +461,7 @@ export class SslTrainer {
     let ibot: Tensor | undefined;
     if (!config.ibotHead) {
       features = finalNorm(graph, backbone, tokens, patchRows);
-      dino = loss({
-        student: this.head(graph, 'dino', student, features),
-        targets: targets.dino,
-        terms: [...clsTerms, patchTerm],
-        pairs: Uint32Array.from([...clsPairs, ...patchPairs(2 * batch)].flat()),
-        weights: inputs.weights,
-      });
+      dino = loss('dino', features, inputs.weights, [...clsTerms, patchTerm]);
     } else {
       const inverse = new Uint32Array(sourceRows).fill(NO_ROW);
       clsRows.forEach((row, r) => {
@@ -431,58 +471,62 @@ export class SslTrainer {
         index: program.constant('student cls rows', [clsRows.length], clsRows),
         inverse: program.constant('student cls rows, inverse', [sourceRows], inverse),
       });
-      const patchFeatures = finalNorm(graph, backbone, tokens, patchRows);
-      dino = loss({
-        student: this.head(graph, 'dino', student, features),
-        targets: targets.dino,
-        terms: clsTerms,
-        pairs: Uint32Array.from(clsPairs.flat()),
-        weights: program.constant('cls weights', [clsRows.length], Float32Array.from(clsWeights)),
-      });
-      ibot = loss({
-        student: this.head(graph, 'ibot', student, patchFeatures),
-        targets: targets.ibot,
-        terms: [patchTerm],
-        pairs: Uint32Array.from(patchPairs(0).flat()),
-        weights: inputs.weights,
-      });
+      const clsRowWeights = program.constant('cls weights', [clsRows.length], Float32Array.from(clsWeights));
+      dino = loss('dino', features, clsRowWeights, clsTerms);
+      ibot = loss('ibot', finalNorm(graph, backbone, tokens, patchRows), inputs.weights, [patchTerm]);
     }
     const spread = koleo(graph, features, { rowStart: locals, groups: 2, rowsPerGroup: batch });
     if (config.koleoWeight !== 0) {
-      seeds.push([spread, program.constant('koleo weight', [1], Float32Array.of(config.koleoWeight))]);
+      seeds.push([spread, this.seed(graph, Float32Array.of(config.koleoWeight))]);
     }
     return {
       seeds,
       dino,
       ibot,
       koleo: spread,
-      entropy: teacherEntropy(graph, targets.dino, 0, 2 * batch),
+      entropy: targets.entropy,
       deviation: featureDeviation(graph, features, locals, 2 * batch),
     };
   }
 
-  private recordOptimizer(graph: Graph, inputs: ReturnType<SslTrainer['recordInputs']>): GradientClip {
-    const { config, student, gradients, firstMoment, secondMoment, teacher, modules } = this;
+  /** Upstream gradient of a loss: its weights, averaged over the micro-batches, times the loss scale. */
+  private seed(graph: Graph, weights: Float32Array): Tensor {
+    const averaged = weights.map((weight) => weight / this.microBatches);
+    const constant = this.program.constant('loss weights', [weights.length], averaged);
+    return this.config.dtype === 'f16' ? scaledSeed(graph, constant, this.lossScale.get(LOSS_SCALE.name)) : constant;
+  }
+
+  private recordOptimizer(graph: Graph): GradientClip {
+    const { config, student, firstMoment, secondMoment, teacher, modules } = this;
+    const gradients = this.accumulated ?? this.gradients;
     const official = parameterGroups([...student.names], config.vit.depth, config);
     const moduleIndex = new Map([...official].map(([name, group]) => [name, modules.indexOf(group.module)]));
-    const clip = recordClip(graph, gradients, moduleIndex, modules.length, inputs.maxNorm);
+    const clip = recordClip(graph, gradients, {
+      modules: moduleIndex,
+      moduleCount: modules.length,
+      hyper: graph.program.input('optimizer rates', HYPER_SHAPE),
+      lossScale: this.lossScale.get(LOSS_SCALE.name),
+      growthInterval: config.dtype === 'f16' ? GROWTH_INTERVAL : 0,
+    });
     const groups = new Map(
       [...official].map(([name, group]) => [name, { ...group, module: modules.indexOf(group.module) }]),
     );
-    recordAdamW(
-      graph,
-      { student, gradients, firstMoment, secondMoment, teacher },
-      groups,
-      clip.coefficients,
-      inputs.hyper,
-    );
+    recordAdamW(graph, { student, gradients, firstMoment, secondMoment, teacher }, groups, clip.step);
     return clip;
   }
 
   // --- Running -------------------------------------------------------------------------------------------------
 
-  /** Writes the step's data and queues the step. Does not wait for the GPU. */
-  run(input: StepInput): void {
+  /**
+   * Writes the data of a step, or of one of its micro-batches, and queues it. Does not wait for the GPU.
+   * @param micro from 0, in order; the optimizer steps after the last one, with the rates given then
+   */
+  run(input: StepInput, micro = 0): void {
+    if (micro < 0 || micro >= this.microBatches) {
+      throw new UsageError(`a step has the micro-batches 0 to ${this.microBatches - 1}, not ${micro}`);
+    }
+    this.lastMicro = micro;
+    for (const store of [this.student, this.teacher]) store.assertHalfCurrent();
     const { program, config, clsRows, globalClsRows } = this;
     const { batch, localCrops, maskUpperbound, vit } = config;
     const { masks } = input;
@@ -521,9 +565,9 @@ export class SslTrainer {
     program.write('cross-entropy weights', shared ? behind(clsWeights, patchWeights) : patchWeights);
 
     program.write('teacher temperature', Float32Array.of(input.teacherTemperature));
-    program.write('clip norm', Float32Array.of(input.clipGrad));
-    program.write('seed', seedWords(input.seed, input.step));
-    program.write(
+    program.write('seed', seedWords(input.seed, input.step * this.microBatches + micro));
+    if (this.update) program.write('first micro-batch', Uint32Array.of(Number(micro === 0)));
+    (this.update ?? program).write(
       'optimizer rates',
       adamWHyper({
         learningRate: input.learningRate,
@@ -533,7 +577,7 @@ export class SslTrainer {
         beta1: config.beta1,
         beta2: config.beta2,
         epsilon: config.epsilon,
-        step: input.step + 1,
+        maxNorm: input.clipGrad,
       }),
     );
     if (config.permutations === 'given' && config.dropPathRate > 0) {
@@ -541,12 +585,20 @@ export class SslTrainer {
       program.write('drop path ranks', input.ranks);
     }
     program.run();
+    if (micro === this.microBatches - 1) this.update?.run();
   }
 
-  /** Reads what the last step logged. Waits for it. */
+  /** Reads what the last step or micro-batch logged. Waits for it. */
   async log(): Promise<StepLog> {
     const { dino, ibot, koleo: spread, entropy, deviation, clip } = this.results;
-    const read = await this.program.readAll([dino, ibot ?? dino, spread, entropy, deviation, clip.norms, clip.flags]);
+    const losses = [dino, ibot ?? dino, spread, entropy, deviation];
+    const decided = [clip.norms, clip.flags, this.lossScale.get(LOSS_SCALE.name)];
+    // Both reads are queued at once, before another step overwrites what they read.
+    const stepped = this.lastMicro === this.microBatches - 1;
+    const [read, [norms, flags, scale]] = await Promise.all([
+      this.program.readAll(this.update ? losses : [...losses, ...decided]),
+      this.update && stepped ? this.update.readAll(decided) : [],
+    ]).then(([first, second]) => (this.update ? [first, second] : [first, first.slice(losses.length)]));
     const ibotValue = ibot ? read[1][0] : read[0][2];
     const dinoLocalLoss = read[0][0];
     const dinoGlobalLoss = read[0][1];
@@ -558,8 +610,9 @@ export class SslTrainer {
       koleoLoss,
       ibotLoss,
       totalLoss: dinoLocalLoss + dinoGlobalLoss + koleoLoss + ibotLoss,
-      gradientNorms: Object.fromEntries(this.modules.map((name, i) => [name, read[5][i]])),
-      skipped: read[6].some((flag) => flag !== 0),
+      gradientNorms: Object.fromEntries(stepped ? this.modules.map((name, i) => [name, norms[i]]) : []),
+      skipped: stepped && flags.some((flag) => flag !== 0),
+      lossScale: stepped ? readLossScale(scale as Float32Array).scale : undefined,
       teacherEntropy: read[3][0],
       featureDeviation: read[4][0],
     };
@@ -567,33 +620,44 @@ export class SslTrainer {
 
   /** The gradient norm of every parameter in the last step, before clipping. */
   async parameterGradientNorms(): Promise<Map<string, number>> {
-    const norms = await this.program.read(this.results.clip.parameters.norms);
+    const norms = await (this.update ?? this.program).read(this.results.clip.parameters.norms);
     return new Map(this.gradients.names.map((name, i) => [name, norms[i]]));
   }
 
   /** Runs the step once more with every kernel timed; the weights move on by it. */
-  trace(): Promise<TraceEntry[]> {
-    return this.program.trace();
+  async trace(): Promise<TraceEntry[]> {
+    const micro = await this.program.trace();
+    return this.update ? [...micro, ...(await this.update.trace())] : micro;
+  }
+
+  /** Of one optimizer step; bytes of memory are those of all recorded programs. */
+  get cost(): ProgramCost {
+    const micro = this.program.cost;
+    if (!this.update) return micro;
+    const update = this.update.cost;
+    const total = { ...micro };
+    for (const key of ['dispatches', 'flops', 'bytes'] as const)
+      total[key] = micro[key] * this.microBatches + update[key];
+    for (const key of ['arenaBytes', 'unsharedBytes', 'inputBytes', 'constantBytes'] as const)
+      total[key] = micro[key] + update[key];
+    return total;
   }
 
   /** Bytes of weights, gradients, optimizer state and intermediates on the GPU. */
   get sizeBytes(): number {
-    const stores = [this.student, this.teacher, this.gradients, this.firstMoment, this.secondMoment, this.centers];
-    const { arenaBytes, inputBytes, constantBytes } = this.program.cost;
-    return stores.reduce((sum, store) => sum + store.sizeBytes, arenaBytes + inputBytes + constantBytes);
+    const { arenaBytes, inputBytes, constantBytes } = this.cost;
+    return this.stores.reduce((sum, store) => sum + store.sizeBytes, arenaBytes + inputBytes + constantBytes);
   }
 
   dispose(): void {
     this.program.dispose();
-    for (const store of [
-      this.student,
-      this.teacher,
-      this.gradients,
-      this.firstMoment,
-      this.secondMoment,
-      this.centers,
-    ]) {
-      store.dispose();
-    }
+    this.update?.dispose();
+    for (const store of this.stores) store.dispose();
+  }
+
+  private get stores(): readonly ParameterStore[] {
+    const { student, teacher, gradients, accumulated, firstMoment, secondMoment, centers, lossScale } = this;
+    const held = [student, teacher, gradients, firstMoment, secondMoment, centers, lossScale];
+    return accumulated ? [...held, accumulated] : held;
   }
 }

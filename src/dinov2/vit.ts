@@ -11,7 +11,7 @@ import { layerNorm } from '../tensor/layer_norm.js';
 import { linear, mlp } from '../tensor/linear.js';
 import type { ParameterSpec } from '../tensor/parameters.js';
 import { resizePosition } from '../tensor/position.js';
-import { type KeptRows, scaledResidual } from '../tensor/residual.js';
+import { type KeptRows, layerScale, scaledResidual } from '../tensor/residual.js';
 import type { RowSelection } from '../tensor/rows.js';
 import { type PackedSequences, startOfGroup } from '../tensor/sequences.js';
 import { swiglu } from '../tensor/swiglu.js';
@@ -218,25 +218,30 @@ function block(
       config.numHeads,
       kept?.sequences ?? sequences,
     );
+    const scale = gamma && layerScale(graph, gamma, proj);
     const branch = linear(graph, mixed, proj.weight, proj.bias, into);
-    return into ? branch : scaledResidual(graph, input, branch, gamma, kept);
+    return into ? branch : scaledResidual(graph, input, branch, scale, kept);
   });
 
   return program.scope('mlp', () => {
     const kept = options.kept?.(2 * index + 1);
     const gamma = weights.optional(`${name}.ls2.gamma`);
     const normed = norm('norm2', afterAttention, kept?.subset);
-    if (config.feedForward === 'identity') return scaledResidual(graph, afterAttention, normed, gamma, kept);
+    if (config.feedForward === 'identity') {
+      return scaledResidual(graph, afterAttention, normed, gamma && layerScale(graph, gamma), kept);
+    }
     const into = residual(afterAttention, gamma, kept);
+    const last = layer(config.feedForward === 'mlp' ? 'mlp.fc2' : 'mlp.w3');
+    const scale = gamma && layerScale(graph, gamma, last);
     let branch: Tensor;
     if (config.feedForward === 'mlp') {
-      branch = mlp(graph, normed, [layer('mlp.fc1'), layer('mlp.fc2')], into);
+      branch = mlp(graph, normed, [layer('mlp.fc1'), last], into);
     } else {
       const w12 = layer('mlp.w12');
-      const w3 = layer('mlp.w3');
-      branch = linear(graph, swiglu(graph, linear(graph, normed, w12.weight, w12.bias)), w3.weight, w3.bias, into);
+      const gated = swiglu(graph, linear(graph, normed, w12.weight, w12.bias));
+      branch = linear(graph, gated, last.weight, last.bias, into);
     }
-    return into ? branch : scaledResidual(graph, afterAttention, branch, gamma, kept);
+    return into ? branch : scaledResidual(graph, afterAttention, branch, scale, kept);
   });
 }
 

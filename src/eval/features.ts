@@ -13,7 +13,7 @@ import { finalNorm, patchRows, swigluHidden, tokenRows, type VitConfig, vitForwa
 import { UsageError, WebdinoError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { Program, type ProgramCost } from '../gpu/program.js';
-import type { Tensor } from '../gpu/tensor.js';
+import { elementBytes, type Storage, type Tensor } from '../gpu/tensor.js';
 import { Graph } from '../tensor/graph.js';
 import type { ParameterStore } from '../tensor/parameters.js';
 import { tokenMeans } from '../tensor/token_means.js';
@@ -35,6 +35,8 @@ export interface FeatureExtractorOptions {
   readonly pooling?: Pooling;
   /** Whether {@link FeatureExtractor.tokens} is wanted as well. */
   readonly patches?: boolean;
+  /** How activations are stored. Default `f32`; with `f16` the weights get a half copy, which stays theirs. */
+  readonly dtype?: Storage;
 }
 
 /** One backbone at one picture size and batch. */
@@ -49,6 +51,7 @@ export class FeatureExtractor {
   /** Values of one picture that `features` gives: D, or 2 D for `cls+patch-mean`. */
   readonly dim: number;
   private readonly program: Program;
+  private readonly weights: ParameterStore;
   private readonly pixels: Tensor;
   private readonly cls_: Tensor | undefined;
   private readonly mean: Tensor | undefined;
@@ -56,13 +59,14 @@ export class FeatureExtractor {
 
   /**
    * Records the network; `compile()` must follow.
-   * @throws UsageError for a size that patches do not divide, or no picture a batch
+   * @throws UsageError for a size that patches do not divide, or no picture a batch; GpuError for a width that `dtype` cannot
+   * have
    */
   constructor(
     readonly gpu: Gpu,
     options: FeatureExtractorOptions,
   ) {
-    const { vit, weights, prefix = '', batch, pooling = 'cls', patches = false } = options;
+    const { vit, weights, prefix = '', batch, pooling = 'cls', patches = false, dtype = 'f32' } = options;
     const [height, width] = typeof options.size === 'number' ? [options.size, options.size] : options.size;
     const P = vit.patchSize;
     for (const side of [height, width]) {
@@ -79,10 +83,12 @@ export class FeatureExtractor {
     this.pooling = pooling;
     this.dim = vit.embedDim * (pooling === 'cls+patch-mean' ? 2 : 1);
 
+    if (dtype === 'f16') weights.makeHalf();
+    this.weights = weights;
     const program = new Program(gpu, 'features');
     this.program = program;
     this.pixels = program.input('pixels', [Math.ceil((batch * height * width * 3) / 4)], 'u32');
-    const graph = new Graph(program);
+    const graph = new Graph(program, dtype);
     const backbone = weightsOf(weights, prefix);
     const outputs = graph.withoutGradient(() => {
       const group = { pixels: this.pixels, bytes: true, count: batch, height, width };
@@ -105,9 +111,10 @@ export class FeatureExtractor {
     this.patchTokens = outputs.patches;
   }
 
-  /** Compiles the kernels and takes the memory. */
-  compile(): Promise<void> {
-    return this.program.compile();
+  /** Compiles the kernels and takes the memory; brings half copies up to date where the network reads them. */
+  async compile(): Promise<void> {
+    await this.weights.refreshHalf();
+    await this.program.compile();
   }
 
   /**
@@ -183,11 +190,11 @@ export class FeatureExtractor {
 /** Memory of the widest intermediate that a batch should stay under, so that no adapter is asked for gigabytes unasked. */
 const WIDEST_BYTES = 512 * 2 ** 20;
 
-/** The largest batch up to `wanted` whose widest intermediate fits this adapter's bindings; at least 1. */
-export function fittingBatch(gpu: Gpu, vit: VitConfig, size: number, wanted: number): number {
+/** The largest batch up to `wanted` whose widest activation fits this adapter's bindings; at least 1. */
+export function fittingBatch(gpu: Gpu, vit: VitConfig, size: number, wanted: number, dtype: Storage = 'f32'): number {
   const tokens = 1 + vit.registers + (size / vit.patchSize) ** 2;
   const hidden = vit.feedForward === 'swiglu' ? 2 * swigluHidden(vit) : vit.embedDim * vit.mlpRatio;
-  const pictureBytes = 4 * tokens * Math.max(hidden, 3 * vit.embedDim);
+  const pictureBytes = elementBytes(dtype) * tokens * Math.max(hidden, 3 * vit.embedDim);
   const limit = Math.min(gpu.capabilities.maxBindingSizeBytes, WIDEST_BYTES);
   return Math.max(1, Math.min(wanted, Math.floor(limit / pictureBytes)));
 }

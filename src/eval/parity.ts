@@ -7,7 +7,7 @@
 
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type HeadConfig, headForward, headParameters } from '../dinov2/head.js';
+import { type HeadConfig, headFeatures, headParameters, headPrototypes } from '../dinov2/head.js';
 import { collateFromMasks } from '../dinov2/masking.js';
 import { cosineSchedule } from '../dinov2/schedules.js';
 import { SslTrainer, sslParameters, type SslConfig } from '../dinov2/ssl.js';
@@ -25,20 +25,53 @@ import {
 import { DataError, UsageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { Program } from '../gpu/program.js';
-import type { Tensor } from '../gpu/tensor.js';
+import type { Storage, Tensor } from '../gpu/tensor.js';
 import { goldenImage, goldenParameter } from '../io/golden_hash.js';
 import { readSafetensors, type Safetensors } from '../io/safetensors.js';
-import { crossEntropy } from '../tensor/cross_entropy.js';
+import { crossEntropyTile } from '../tensor/cross_entropy.js';
 import { Graph } from '../tensor/graph.js';
 import { koleo } from '../tensor/koleo.js';
+import { linear } from '../tensor/linear.js';
 import { ParameterStore, type ParameterSpec } from '../tensor/parameters.js';
+import { givenLogits } from '../tensor/prototype_logits.js';
+import { sumOfViews } from '../tensor/prototype_loss.js';
 import { ranksOfPermutations } from '../tensor/row_subsets.js';
-import { sinkhornKnopp } from '../tensor/teacher_targets.js';
+import { sinkhornKnopp, wholeTargets } from '../tensor/teacher_targets.js';
 
-/** |ours - reference| <= ABSOLUTE + RELATIVE max|reference|, and cosine >= COSINE, per tensor. */
+/** In float32: |ours - reference| <= ABSOLUTE + RELATIVE max|reference|, and cosine >= COSINE, per tensor. */
 const ABSOLUTE = 1e-4;
 const RELATIVE = 1e-3;
 const COSINE = 0.99999;
+
+/** In half precision: the cosine of everything that has a direction; of gradients and of single numbers the relative L2 error. */
+const HALF_COSINE = 0.9995;
+const HALF_RELATIVE_L2 = 2e-2;
+
+interface Agreement {
+  readonly maxError: number;
+  /** L2 norms of the difference and of the reference. */
+  readonly errorNorm: number;
+  readonly norm: number;
+  /** NaN where there is no direction to compare. */
+  readonly cosine: number;
+  readonly largest: number;
+}
+
+/** The part of what is allowed that is used up; at most 1 passes. */
+function shareOfBound(
+  dtype: Storage,
+  group: string,
+  { maxError, errorNorm, norm, cosine, largest }: Agreement,
+): number {
+  if (dtype === 'f32') {
+    const share = maxError / (ABSOLUTE + RELATIVE * largest);
+    return Number.isNaN(cosine) || cosine >= COSINE ? share : Math.max(share, (1 - cosine) / (1 - COSINE));
+  }
+  if (Number.isNaN(cosine) || group.startsWith('gradient')) {
+    return errorNorm / (ABSOLUTE + HALF_RELATIVE_L2 * norm);
+  }
+  return (1 - cosine) / (1 - HALF_COSINE);
+}
 
 export interface TensorComparison {
   readonly name: string;
@@ -68,6 +101,10 @@ export interface CaseResult {
 export interface ParityOptions {
   /** Cases with more parameters are skipped. */
   readonly maxParams?: number;
+  /** How activations are stored; f32 by default. */
+  readonly dtype?: Storage;
+  /** Most bytes of a tile of logits in training steps. */
+  readonly lossTileBytes?: number;
   readonly onCase?: (result: CaseResult) => void;
 }
 
@@ -83,7 +120,10 @@ class Comparer {
   readonly comparisons: TensorComparison[] = [];
   private readonly seen = new Set<string>();
 
-  constructor(private readonly file: CaseFile) {}
+  constructor(
+    private readonly file: CaseFile,
+    readonly dtype: Storage,
+  ) {}
 
   has(name: string): boolean {
     return this.file.tensors.tensors.has(name);
@@ -97,7 +137,7 @@ class Comparer {
     }
     let maxError = 0;
     let largest = 0;
-    let [dot, a2, b2] = [0, 0, 0];
+    let [dot, a2, b2, error2] = [0, 0, 0, 0];
     for (let i = 0; i < reference.length; i++) {
       const difference = Math.abs(ours[i] - reference[i]);
       maxError = Math.max(maxError, Number.isFinite(ours[i]) ? difference : Number.POSITIVE_INFINITY);
@@ -105,13 +145,14 @@ class Comparer {
       dot += ours[i] * reference[i];
       a2 += ours[i] ** 2;
       b2 += reference[i] ** 2;
+      error2 += (ours[i] - reference[i]) ** 2;
     }
-    const allowed = ABSOLUTE + RELATIVE * largest;
     // Two vectors that both lie within the absolute tolerance of zero have no direction to compare.
     const direction = reference.length > 1 && largest > ABSOLUTE;
     const cosine = direction ? dot / Math.sqrt(a2 * b2) : Number.NaN;
-    const pass = maxError <= allowed && (!direction || cosine >= COSINE);
-    this.comparisons.push({ name, group, maxError, share: maxError / allowed, cosine, pass, judged });
+    const norms = { errorNorm: Math.sqrt(error2), norm: Math.sqrt(b2) };
+    const share = shareOfBound(this.dtype, group, { maxError, ...norms, cosine, largest });
+    this.comparisons.push({ name, group, maxError, share, cosine, pass: share <= 1, judged });
   }
 
   /** Names in the file that nothing was compared with, inputs of the case left aside. */
@@ -167,7 +208,12 @@ function countOf(specs: readonly ParameterSpec[]): number {
 }
 
 /** One parameter at a time: a network of 1.1 billion never exists twice on the CPU. */
-async function fill(store: ParameterStore, specs: readonly ParameterSpec[], seed: number): Promise<void> {
+async function fill(
+  store: ParameterStore,
+  specs: readonly ParameterSpec[],
+  seed: number,
+  dtype: Storage,
+): Promise<void> {
   let pending = 0;
   for (const { name, shape } of specs) {
     const values = goldenParameter(name, shape, seed);
@@ -177,6 +223,10 @@ async function fill(store: ParameterStore, specs: readonly ParameterSpec[], seed
       await store.gpu.finish();
       pending = 0;
     }
+  }
+  if (dtype === 'f16') {
+    store.makeHalf();
+    await store.refreshHalf();
   }
 }
 
@@ -215,13 +265,13 @@ async function runBackbone(gpu: Gpu, file: CaseFile, comparer: Comparer): Promis
   const specs = vitParameters(config);
   const store = new ParameterStore(gpu, 'golden', specs);
   try {
-    await fill(store, specs, file.seed);
+    await fill(store, specs, file.seed, comparer.dtype);
     const weights = weightsOf(store);
     for (const [height, width] of sizes) {
       const size = `${height}x${width}`;
       const patches = (height / config.patchSize) * (width / config.patchSize);
       const program = new Program(gpu, `${size} features`);
-      const graph = new Graph(program);
+      const graph = new Graph(program, comparer.dtype);
       const shape = [batch, 3, height, width];
       const pixels = program.input('image', shape);
       program.write(pixels, goldenImage(`image.${size}`, shape, file.seed));
@@ -281,8 +331,8 @@ async function runBackboneGrad(gpu: Gpu, file: CaseFile, comparer: Comparer): Pr
   store.trainable(gradients);
   const program = new Program(gpu, 'backbone gradient');
   try {
-    await fill(store, specs, file.seed);
-    const graph = new Graph(program);
+    await fill(store, specs, file.seed, comparer.dtype);
+    const graph = new Graph(program, comparer.dtype);
     const weights = weightsOf(store);
     const shape = [batch, 3, height, width];
     const pixels = program.input('image', shape);
@@ -298,7 +348,9 @@ async function runBackboneGrad(gpu: Gpu, file: CaseFile, comparer: Comparer): Pr
     const patches = patchRows(config, sequences, 0);
     scatter(tokenRows(sequences, 0, 0), goldenImage('dloss.cls', [batch, D], file.seed));
     scatter(patches, goldenImage('dloss.patches', [batch, patches.length / batch, D], file.seed));
-    graph.backward([[normed, program.constant('dloss', normed.shape, seed)]]);
+    const upstream = program.input('dloss', normed.shape, normed.dtype);
+    program.write(upstream, seed);
+    graph.backward([[normed, upstream]]);
     await program.compile();
     program.run();
     for (const [name, values] of await gradients.readAll()) {
@@ -388,13 +440,14 @@ function storedRanks(file: CaseFile, config: SslConfig, step: number): Uint32Arr
   return ranksOfPermutations(branches);
 }
 
-async function runSslStep(gpu: Gpu, file: CaseFile, comparer: Comparer): Promise<void> {
-  const { config, steps, clipGrad } = sslConfigOf(file);
+async function runSslStep(gpu: Gpu, file: CaseFile, comparer: Comparer, lossTileBytes?: number): Promise<void> {
+  const { config: described, steps, clipGrad } = sslConfigOf(file);
+  const config: SslConfig = { ...described, dtype: comparer.dtype, lossTileBytes };
   const trainer = new SslTrainer(gpu, config);
   try {
     const specs = sslParameters(config);
-    await fill(trainer.student, specs, file.seed);
-    await fill(trainer.teacher, specs, file.seed + 1);
+    await fill(trainer.student, specs, file.seed, comparer.dtype);
+    await fill(trainer.teacher, specs, file.seed + 1, comparer.dtype);
     await trainer.compile();
     const patches = (config.globalSize / config.vit.patchSize) ** 2;
     const crops = (name: string, count: number, side: number): Float32Array =>
@@ -433,9 +486,13 @@ async function runSslStep(gpu: Gpu, file: CaseFile, comparer: Comparer): Promise
         if (comparer.has(`${at}.grad_norm.${name}`))
           comparer.compare(`${at}.grad_norm.${name}`, 'gradient norms', [norm]);
       }
+      // The gradients carry the loss scale that the step began with.
+      const scale = log.lossScale! * (log.skipped ? 2 : 1);
       for (const [name, values] of await trainer.gradients.readAll()) {
-        if (comparer.has(`${at}.grad_head.${name}`))
-          comparer.compare(`${at}.grad_head.${name}`, 'gradients', values.subarray(0, 16));
+        if (comparer.has(`${at}.grad_head.${name}`)) {
+          const unscaled = values.subarray(0, 16).map((value) => value / scale);
+          comparer.compare(`${at}.grad_head.${name}`, 'gradients', unscaled);
+        }
       }
     }
     for (const [network, store] of [
@@ -469,7 +526,7 @@ async function runComponents(gpu: Gpu, file: CaseFile, comparer: Comparer): Prom
   const gradients = store.like('golden head gradients');
   store.trainable(gradients);
   try {
-    await fill(store, specs, file.seed);
+    await fill(store, specs, file.seed, 'f32');
     const graph = new Graph(program);
     const image = (name: string, shape: number[], factor = 1): Tensor =>
       program.constant(
@@ -484,38 +541,35 @@ async function runComponents(gpu: Gpu, file: CaseFile, comparer: Comparer): Prom
     };
 
     const logits = image('sk.logits', [B, K], 0.3);
-    const targetsAt = (temperature: number): Tensor => {
-      const into = program.intermediate('targets', [B, K]);
-      const value = program.constant('temperature', [1], Float32Array.of(temperature));
-      sinkhornKnopp(graph, { logits, rowStart: 0, rows: B, temperature: value, into });
-      return into;
+    const targetsAt = (value: number): Tensor => {
+      const temperature = program.constant('temperature', [1], Float32Array.of(value));
+      return wholeTargets(program, sinkhornKnopp(program, { logits: givenLogits(program, logits), temperature }));
     };
     const targets = targetsAt(0.05);
     results.set('sk.out', ['sinkhorn', targets]);
     results.set('sk_ibot.out', ['sinkhorn', targetsAt(0.07)]);
 
+    const one = program.constant('one', [1], Float32Array.of(1));
     // Two student chunks against two teacher halves: every pair, mean over the chunk.
     const half = B / 2;
-    const student = follow(image('loss.student', [B, K], 0.5));
-    const loss = crossEntropy(graph, {
-      student,
-      targets,
-      pairs: program.constant(
-        'pairs',
-        [B, 2],
-        Uint32Array.from({ length: 2 * B }, (_, i) => (Math.floor(i / 2) % half) + (i % 2) * half),
-      ),
+    const student = image('loss.student', [B, K], 0.5);
+    const rowLoss = program.intermediate('row losses', [B]);
+    const dstudent = program.intermediate('d_student', [B, K]);
+    crossEntropyTile(program, {
+      logits: student,
+      targets: sumOfViews(program, targets),
       weights: program.constant('weights', [B], new Float32Array(B).fill(1 / half)),
+      before: 0,
       temperature: 0.1,
-      terms: [{ name: 'dino', rows: B }],
+      loss: rowLoss,
+      gradient: { upstream: one, term: 0, into: dstudent },
     });
     const points = follow(image('koleo.x', [B, D]));
     const spread = koleo(graph, points, { rowStart: 0, groups: 1, rowsPerGroup: B });
     const x = follow(image('head.x', [B, D]));
-    const out = headForward(graph, head, weightsOf(store, 'head.'), x);
-    const one = program.constant('one', [1], Float32Array.of(1));
+    const weights = weightsOf(store, 'head.');
+    const out = linear(graph, headFeatures(graph, head, weights, x), headPrototypes(graph, weights));
     graph.backward([
-      [loss, one],
       [spread, one],
       [out, image('head.dy', [B, K])],
     ]);
@@ -524,15 +578,17 @@ async function runComponents(gpu: Gpu, file: CaseFile, comparer: Comparer): Prom
       if (!gradient) throw new DataError(`no gradient reached ${tensor.name}`);
       return gradient;
     };
-    results.set('dino.loss', ['cross-entropy', loss]);
-    results.set('dino.grad', ['cross-entropy', gradientOf(student)]);
+    results.set('dino.grad', ['cross-entropy', dstudent]);
     results.set('koleo.loss', ['koleo', spread]);
     results.set('koleo.grad', ['koleo', gradientOf(points)]);
     results.set('head.out', ['head', out]);
     results.set('head.dx', ['head', gradientOf(x)]);
     for (const [, tensor] of results.values()) program.keep(tensor);
+    program.keep(rowLoss);
     await program.compile();
     program.run();
+    const losses = Float64Array.from(await program.read(rowLoss));
+    comparer.compare('dino.loss', 'cross-entropy', [losses.reduce((a, b) => a + b, 0)]);
     for (const [name, [group, tensor]] of results) {
       if (comparer.has(name)) comparer.compare(name, group, await program.read(tensor));
     }
@@ -597,10 +653,10 @@ async function runCase(gpu: Gpu, name: string, path: string, options: ParityOpti
       const reason = `${parameters} parameters, more than --max-params ${options.maxParams}`;
       return { name, kind, status: 'skipped', reason, parameters, seconds: seconds(), comparisons: [] };
     }
-    const comparer = new Comparer(file);
+    const comparer = new Comparer(file, options.dtype ?? 'f32');
     if (kind === 'backbone') await runBackbone(gpu, file, comparer);
     else if (kind === 'backbone_grad') await runBackboneGrad(gpu, file, comparer);
-    else if (kind === 'ssl_step') await runSslStep(gpu, file, comparer);
+    else if (kind === 'ssl_step') await runSslStep(gpu, file, comparer, options.lossTileBytes);
     else if (kind === 'components') await runComponents(gpu, file, comparer);
     else if (kind === 'schedules') runSchedules(file, comparer);
     else throw new DataError(`the kind ${kind} is not known here`);

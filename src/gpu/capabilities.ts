@@ -79,15 +79,17 @@ export const WANTED_LIMITS = [
   'maxStorageBuffersPerShaderStage',
 ] as const;
 
-/** The largest subgroup matrices that multiply halves into float32 sums, or undefined. */
-export function matrixConfig({ subgroupMatrices }: Capabilities): SubgroupMatrixConfig | undefined {
-  const volume = ({ M, N, K }: SubgroupMatrixConfig): number => M * N * K;
-  return subgroupMatrices
-    .filter((config) => config.componentType === 'f16' && config.resultComponentType === 'f32')
-    .reduce<SubgroupMatrixConfig | undefined>(
-      (best, config) => (!best || volume(config) > volume(best) ? config : best),
-      undefined,
-    );
+/**
+ * The largest subgroup matrices that multiply halves into float32 sums, or undefined. Their sizes are multiples of 8, since
+ * kernels hold 8 halves to a vector; and subgroups have one size only, by which kernels divide their work.
+ */
+export function matrixConfig(caps: Capabilities): SubgroupMatrixConfig | undefined {
+  if (!caps.shaderF16 || !caps.subgroups || caps.subgroupMinSize !== caps.subgroupMaxSize) return undefined;
+  return caps.subgroupMatrices
+    .filter(({ componentType, resultComponentType }) => componentType === 'f16' && resultComponentType === 'f32')
+    .filter(({ M, N, K }) => [M, N, K].every((size) => size % 8 === 0))
+    .sort((a, b) => b.M * b.N * b.K - a.M * a.N * a.K)
+    .at(0);
 }
 
 /**

@@ -40,14 +40,14 @@ export interface CompileOptions {
 }
 
 export interface ProgramCost {
-  readonly dispatches: number;
-  readonly flops: number;
-  readonly bytes: number;
+  dispatches: number;
+  flops: number;
+  bytes: number;
   /** Memory of the intermediates after lifetime sharing, and what they would take without. */
-  readonly arenaBytes: number;
-  readonly unsharedBytes: number;
-  readonly inputBytes: number;
-  readonly constantBytes: number;
+  arenaBytes: number;
+  unsharedBytes: number;
+  inputBytes: number;
+  constantBytes: number;
 }
 
 export interface TraceEntry {

@@ -40,6 +40,8 @@ export class Tensor {
   gradientDtype: DType;
   /** For a weight: its copy in half precision, which matrix products with half activations read. */
   half: Tensor | undefined;
+  /** Records the dispatch that makes this value again, for a backward pass that would otherwise keep it alive. */
+  recompute: (() => Tensor) | undefined;
 
   constructor(
     readonly name: string,
@@ -82,6 +84,8 @@ export class Tensor {
     view.gradient = this.gradient;
     view.gradientDtype = this.gradientDtype;
     view.half = this.half?.reshape(shape);
+    const { recompute } = this;
+    view.recompute = recompute && (() => recompute().reshape(shape));
     return view;
   }
 

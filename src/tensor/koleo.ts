@@ -32,7 +32,8 @@ export function koleo(graph: Graph, x: Tensor, options: KoleoOptions): Tensor {
   const { program } = graph;
   const { rowStart, groups = 2, rowsPerGroup, epsilon = KOLEO_EPSILON } = options;
   const rows = groups * rowsPerGroup;
-  const unit = l2Normalize(graph, x, epsilon, { rowStart, rows });
+  // In float32 also of half features: near neighbours differ by less than a half resolves.
+  const unit = l2Normalize(graph, x, epsilon, { rowStart, rows }, 'f32');
   const size = { groups, rowsPerGroup, columns: x.columns, epsilon };
   const neighbour = program.intermediate('koleo_neighbour', [rows], 'u32');
   const distance = program.intermediate('koleo_distance', [rows]);

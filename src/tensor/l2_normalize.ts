@@ -3,7 +3,7 @@
 import * as l2NormalizeKernel from '../../kernels/l2_normalize.js';
 import * as backwardKernel from '../../kernels/l2_normalize_backward.js';
 import { GpuError } from '../errors.js';
-import type { Tensor } from '../gpu/tensor.js';
+import type { Storage, Tensor } from '../gpu/tensor.js';
 import type { Graph } from './graph.js';
 
 /** Consecutive rows of a matrix. */
@@ -16,19 +16,27 @@ export interface RowRange {
  * x / max(|x|, epsilon), row by row. The gradient of a row whose norm is below epsilon is that of x / epsilon.
  * @param x [R, D]
  * @param range where given, only these rows are read; the others get no gradient through this operator
+ * @param result how the result and its gradient are stored: like x by default
  * @returns [R or range.rows, D]
  * @throws GpuError when the range leaves x
  */
-export function l2Normalize(graph: Graph, x: Tensor, epsilon = 1e-12, range?: RowRange): Tensor {
+export function l2Normalize(
+  graph: Graph,
+  x: Tensor,
+  epsilon = 1e-12,
+  range?: RowRange,
+  result: Storage = x.storage,
+): Tensor {
   const { program } = graph;
   const columns = x.columns;
   const { rowStart: from, rows } = range ?? { rowStart: 0, rows: x.rows };
   if (rows < 1 || from < 0 || from + rows > x.rows) {
     throw new GpuError(`${x.name} [${x.shape}] has no rows ${from} to ${from + rows - 1} to normalise`);
   }
-  const y = program.intermediate('l2_normalize', [rows, columns]);
+  const size = { rows, columns, from, epsilon, storage: x.storage, result };
+  const y = program.intermediate('l2_normalize', [rows, columns], result);
   const norms = program.intermediate('l2_norms', [rows]);
-  program.dispatch(l2NormalizeKernel.plan({ rows, columns, from, epsilon }, program.gpu.capabilities), [x, y, norms]);
+  program.dispatch(l2NormalizeKernel.plan(size, program.gpu.capabilities), [x, y, norms]);
   if (!graph.needsGradient(x)) return y;
 
   graph.onBackward([y], ([dy]) => {
@@ -37,10 +45,7 @@ export function l2Normalize(graph: Graph, x: Tensor, epsilon = 1e-12, range?: Ro
       x,
       (into, sum) => {
         const add = sum !== undefined;
-        const plan = backwardKernel.plan(
-          { sourceRows: x.rows, rows, from, columns, epsilon, add },
-          program.gpu.capabilities,
-        );
+        const plan = backwardKernel.plan({ ...size, sourceRows: x.rows, add }, program.gpu.capabilities);
         program.dispatch(plan, [x, norms, dy, sum ?? dy, into]);
       },
       { fuse: true },

@@ -3,7 +3,9 @@
  * Backward: dx = dy W (NN), dW = dyᵀ x (TN, split over rows, parts added in order), db = column sums of dy.
  */
 
+import { splitRows } from '../../kernels/column_lanes.js';
 import * as columnSum from '../../kernels/column_sum_partials.js';
+import * as geluKernel from '../../kernels/gelu.js';
 import * as gemm from '../../kernels/gemm.js';
 import * as sumPartials from '../../kernels/sum_partials.js';
 import { GpuError } from '../errors.js';
@@ -35,6 +37,14 @@ export function dispatchGemm(program: Program, params: gemm.GemmParams, operands
   program.dispatch(plan, [a, b, bias ?? a, extra ?? a, gamma ?? a, out, ...(kept ? [kept] : [])]);
 }
 
+/** gelu(u) once more, for a backward pass: of the two only u is kept. */
+function recordGelu({ program }: Graph, preActivation: Tensor): Tensor {
+  const { shape, elements, dtype, storage } = preActivation;
+  const activated = program.intermediate('gelu', shape, dtype);
+  program.dispatch(geluKernel.plan({ elements, storage }), [preActivation, activated]);
+  return activated;
+}
+
 /** A weight in the storage of the activations it is multiplied with. */
 export function weightFor(x: Tensor, weight: Tensor): Tensor {
   if (x.dtype === weight.dtype) return weight;
@@ -42,29 +52,42 @@ export function weightFor(x: Tensor, weight: Tensor): Tensor {
   return weight.half;
 }
 
-/** dW [N, K] = dyᵀ x over the rows of dy [R, N] and x [R, K]. */
-function weightGradient(program: Program, dy: Tensor, x: Tensor, into: Tensor): void {
-  const params = { layout: 'TN', M: dy.columns, N: x.columns, K: dy.rows, operands: dy.storage } as const;
-  const parts = gemm.splitK(params, program.gpu.capabilities);
+/**
+ * Records a gemm without epilogue. K is cut in parts where the result alone would not keep the adapter busy; the float32
+ * parts are added in their order.
+ */
+export function dispatchSplitGemm(
+  program: Program,
+  params: Pick<gemm.GemmParams, 'layout' | 'M' | 'N' | 'K'>,
+  { a, b, out }: Pick<GemmOperands, 'a' | 'b' | 'out'>,
+): void {
+  const parts = gemm.splitK({ ...params, operands: a.storage }, program.gpu.capabilities);
   if (parts === 1) {
-    dispatchGemm(program, params, { a: dy, b: x, out: into });
+    dispatchGemm(program, params, { a, b, out });
     return;
   }
-  const partial = program.intermediate('weight_gradient_parts', [parts, params.M, params.N]);
-  dispatchGemm(program, { ...params, parts }, { a: dy, b: x, out: partial });
-  program.dispatch(sumPartials.plan({ parts, elements: into.elements }), [partial, into]);
+  const partial = program.intermediate('gemm_parts', [parts, params.M, params.N]);
+  dispatchGemm(program, { ...params, parts }, { a, b, out: partial });
+  program.dispatch(sumPartials.plan({ parts, elements: out.elements, result: out.storage }), [partial, out]);
+}
+
+/** dW [N, K] = dyᵀ x over the rows of dy [R, N] and x [R, K]. */
+function weightGradient(program: Program, dy: Tensor, x: Tensor, into: Tensor): void {
+  dispatchSplitGemm(program, { layout: 'TN', M: dy.columns, N: x.columns, K: dy.rows }, { a: dy, b: x, out: into });
 }
 
 /** db [N]: the column sums of dy [R, N]. */
 export function columnSums(program: Program, dy: Tensor, into: Tensor): void {
-  const { parts, rowsPerPart } = sumPartials.splitRows(dy.rows, dy.columns);
-  const partial = program.intermediate('column_sum_parts', [parts, dy.columns]);
-  program.dispatch(columnSum.plan({ rows: dy.rows, columns: dy.columns, parts, rowsPerPart }), [dy, partial]);
-  program.dispatch(sumPartials.plan({ parts, elements: dy.columns }), [partial, into]);
+  const { capabilities } = program.gpu;
+  const { rows, columns, storage } = dy;
+  const split = splitRows(rows, columns, capabilities);
+  const partial = program.intermediate('column_sum_parts', [split.parts, columns]);
+  program.dispatch(columnSum.plan({ rows, columns, ...split, storage }, capabilities), [dy, partial]);
+  program.dispatch(columnSum.join({ parts: split.parts, columns }, capabilities), [partial, into]);
 }
 
 function contributeWeights(graph: Graph, x: Tensor, weight: Tensor, bias: Tensor | undefined, dy: Tensor): void {
-  graph.contribute(weight, (into) => weightGradient(graph.program, dy, x, into));
+  graph.contribute(weight, (into) => weightGradient(graph.program, dy, x.recompute?.() ?? x, into));
   if (bias) graph.contribute(bias, (into) => columnSums(graph.program, dy, into));
 }
 
@@ -128,6 +151,7 @@ export function mlp(graph: Graph, x: Tensor, layers: readonly LinearLayer[], res
       { layout: 'NT', M: R, N, K, epilogue: follow ? 'geluKeep' : 'gelu' },
       { a: input, b: weightFor(input, weight), bias, out: activated, kept },
     );
+    if (kept) activated.recompute = () => recordGelu(graph, kept);
     inputs.push(activated);
     preActivations.push(kept);
   });

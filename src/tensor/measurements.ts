@@ -3,27 +3,20 @@
 import * as columnDeviation from '../../kernels/column_deviation.js';
 import * as sumRanges from '../../kernels/sum_ranges.js';
 import * as targetEntropy from '../../kernels/target_entropy.js';
-import { GpuError } from '../errors.js';
 import type { Tensor } from '../gpu/tensor.js';
 import type { Graph } from './graph.js';
 import { l2Normalize, type RowRange } from './l2_normalize.js';
 
 /**
- * Mean entropy in nats of the target rows rowStart to rowStart + rows - 1, of which the first `count` are used (all,
- * without one): ln K when the teacher is uniform, 0 when each row names one prototype. 0 when no row is used.
+ * Mean entropy in nats of target rows: ln K when the teacher is uniform, 0 when each row names one prototype.
  * @param targets [R, K] probabilities
- * @param count u32 [1]
  * @returns [1]
- * @throws GpuError when the rows do not lie within the targets
  */
-export function teacherEntropy(graph: Graph, targets: Tensor, rowStart: number, rows: number, count?: Tensor): Tensor {
+export function teacherEntropy(graph: Graph, targets: Tensor): Tensor {
   const { program } = graph;
-  if (rows < 1 || rowStart < 0 || rowStart + rows > targets.rows) {
-    throw new GpuError(`teacherEntropy: targets [${targets.shape}] have no rows ${rowStart} to ${rowStart + rows - 1}`);
-  }
+  const { rows, columns } = targets;
   const entropy = program.intermediate('target_entropy', [rows]);
-  const size = { rows, from: rowStart, columns: targets.columns, counted: count !== undefined };
-  program.dispatch(targetEntropy.plan(size), [targets, count ?? targets, entropy]);
+  program.dispatch(targetEntropy.plan({ rows, columns }), [targets, entropy]);
   return total(graph, entropy, 'teacher_entropy');
 }
 
@@ -39,7 +32,8 @@ export function featureDeviation(graph: Graph, x: Tensor, rowStart: number, rows
   const range: RowRange = { rowStart, rows };
   const unit = graph.withoutGradient(() => l2Normalize(graph, x, 1e-12, range));
   const deviation = program.intermediate('column_deviation', [x.columns]);
-  program.dispatch(columnDeviation.plan({ rows, columns: x.columns }), [unit, deviation]);
+  const size = { rows, columns: x.columns, storage: unit.storage };
+  program.dispatch(columnDeviation.plan(size, program.gpu.capabilities), [unit, deviation]);
   return total(graph, deviation, 'feature_deviation');
 }
 

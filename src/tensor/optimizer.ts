@@ -1,15 +1,17 @@
 /**
- * Gradient norms, clipping by sub-module, and AdamW with the teacher's moving average (spec §2.8, §3.1, §4.1).
+ * Gradient norms, clipping by sub-module, and AdamW with the teacher's moving average and half copies (spec §2.8, §3.1,
+ * §4.1); sums of gradients over micro-batches.
  *
  * All of them walk the flat shards of a ParameterStore in chunks. A chunk lies in one parameter and belongs to one
  * workgroup, so what depends on the parameter (multipliers, sub-module) is looked up once a chunk, and the partial sums of
- * a parameter are neighbours. The chunk tables are constants of the program; rates, corrections and limits are data.
+ * a parameter are neighbours. The chunk tables are constants of the program. The step's rates are data; `recordClip` joins
+ * them on the GPU with what the gradients and the loss scale decide, and `recordAdamW` reads the result.
  */
 
+import * as accumulateGradients from '../../kernels/accumulate_gradients.js';
 import * as adamw from '../../kernels/adamw.js';
-import * as adamwEma from '../../kernels/adamw_ema.js';
-import * as clipCoefficients from '../../kernels/clip_coefficients.js';
 import * as normPartials from '../../kernels/norm_partials.js';
+import * as optimizerStep from '../../kernels/optimizer_step.js';
 import * as parameterNorms from '../../kernels/parameter_norms.js';
 import { GpuError, UsageError } from '../errors.js';
 import { alignUp } from '../gpu/constants.js';
@@ -17,10 +19,10 @@ import type { Tensor } from '../gpu/tensor.js';
 import type { Graph } from './graph.js';
 import type { ParameterStore, Shard } from './parameters.js';
 
-/** Elements of a full chunk: 16 quads for each of a workgroup's 64 invocations. */
+/** Elements of a full chunk: four quads for each of the 256 invocations of adamw.wgsl. */
 const CHUNK_ELEMENTS = 4096;
 
-/** Chunk sums are pairs, and a slice starts at a multiple of 64 elements. */
+/** Chunk sums are pairs, and a slice of them starts at a multiple of 64 elements. */
 const CHUNK_ALIGNMENT = 32;
 
 interface Chunk {
@@ -45,14 +47,17 @@ function quadElements(chunks: readonly Chunk[]): number {
 }
 
 export interface ParameterNorms {
-  /** f32 [parameters], in the order of `gradients.names`: the L2 norm of each parameter's gradient. */
+  /** f32 [parameters], in the order of `gradients.names`: the L2 norm of each parameter's gradient, loss scale divided out. */
   readonly norms: Tensor;
   /** u32 [parameters]: 1 where an element is NaN, infinite, or 2^48 and more (left out of the norm), else 0. */
   readonly unusable: Tensor;
 }
 
-/** The L2 norm of every parameter's gradient, in two stages of fixed order. Both results are kept for reading. */
-export function recordParameterNorms({ program }: Graph, gradients: ParameterStore): ParameterNorms {
+/**
+ * The L2 norm of every parameter's gradient, in two stages of fixed order. Both results are kept for reading.
+ * @param lossScale the state's tensor (loss_scale.ts)
+ */
+export function recordParameterNorms({ program }: Graph, gradients: ParameterStore, lossScale: Tensor): ParameterNorms {
   const shards = gradients.shards.map((shard) => ({ shard, chunks: chunksOf(shard) }));
   const starts: number[] = [];
   let total = 0;
@@ -83,53 +88,78 @@ export function recordParameterNorms({ program }: Graph, gradients: ParameterSto
   program.dispatch(parameterNorms.plan({ parameters, chunks: total }), [
     partial,
     program.constant('norm parameters', [parameters, 2], table),
+    lossScale,
     norms,
     unusable,
   ]);
   return { norms, unusable };
 }
 
+export interface ClipOptions {
+  /** The sub-module of every parameter, from 0 to moduleCount - 1. */
+  readonly modules: ReadonlyMap<string, number>;
+  readonly moduleCount: number;
+  /** f32 of `HYPER_SHAPE`, data, made by `adamWHyper` every step. */
+  readonly hyper: Tensor;
+  /**
+   * The loss scale's state (loss_scale.ts), a parameter of a store of its own. It is updated: whatever uses this step's scale
+   * must be recorded before.
+   */
+  readonly lossScale: Tensor;
+  /** Clean steps in a row after which the scale doubles; 0, for float32 training: it never grows. */
+  readonly growthInterval: number;
+}
+
 export interface GradientClip {
-  /** f32 [modules]: the L2 norm of each sub-module's gradient before clipping. */
+  /** f32 [modules]: the L2 norm of each sub-module's gradient before clipping, loss scale divided out. */
   readonly norms: Tensor;
-  /** f32 [modules]: what the gradients are to be multiplied by; all 0 where any flag is set. */
-  readonly coefficients: Tensor;
   /** u32 [modules]: 1 where a gradient of the sub-module is not finite (`ParameterNorms.unusable`), else 0. */
   readonly flags: Tensor;
+  /**
+   * f32 [10 + modules]: the step for `recordAdamW`, rates, bias corrections and, from `STEP_COEFFICIENTS` on, what each
+   * sub-module's gradients are to be multiplied by; all 0 where any flag is set.
+   */
+  readonly step: Tensor;
   readonly parameters: ParameterNorms;
 }
 
+/** Where a step's coefficients begin in `GradientClip.step`. */
+export const { STEP_COEFFICIENTS } = optimizerStep;
+
 /**
- * Clips the gradient of each sub-module to a global L2 norm of its own: coefficient = min(1, maxNorm / (norm + 1e-6))
- * (spec §3.1). One gradient that is not finite sets all coefficients to 0, so that `recordAdamW` skips the step, as
- * PyTorch's GradScaler does. All results are kept for reading.
- * @param modules the sub-module of every parameter, from 0 to moduleCount - 1
- * @param maxNorm f32 [1], data; 0 or less: no clipping
- * @throws GpuError for a parameter without a sub-module
+ * Decides the step: clips the gradient of each sub-module to a global L2 norm of its own, coefficient =
+ * min(1, maxNorm / (norm + 1e-6)) / loss scale (spec §3.1), counts the steps for AdamW's bias corrections, and updates the
+ * loss scale. One gradient that is not finite sets all coefficients to 0, so that `recordAdamW` skips the step, and halves
+ * the scale, as PyTorch's GradScaler does; a skipped step does not count. All results are kept for reading.
+ * @throws GpuError for a parameter without a sub-module, or a tensor of another shape
  */
-export function recordClip(
-  graph: Graph,
-  gradients: ParameterStore,
-  modules: ReadonlyMap<string, number>,
-  moduleCount: number,
-  maxNorm: Tensor,
-): GradientClip {
+export function recordClip(graph: Graph, gradients: ParameterStore, options: ClipOptions): GradientClip {
   const { program } = graph;
+  const { modules, moduleCount, hyper, lossScale, growthInterval } = options;
+  if (hyper.elements !== optimizerStep.RATE_VALUES) {
+    throw new GpuError(
+      `${hyper.name} [${hyper.shape}] must hold the ${optimizerStep.RATE_VALUES} values of adamWHyper()`,
+    );
+  }
+  if (lossScale.elements !== optimizerStep.STATE_VALUES) {
+    throw new GpuError(`${lossScale.name} [${lossScale.shape}] must hold the values of lossScaleState()`);
+  }
   const table = gradients.names.map((name) => moduleOf(name, modules.get(name), moduleCount));
-  const parameters = recordParameterNorms(graph, gradients);
+  const parameters = recordParameterNorms(graph, gradients, lossScale);
   const norms = program.keep(program.intermediate('clip_norms', [moduleCount]));
-  const coefficients = program.keep(program.intermediate('clip_coefficients', [moduleCount]));
   const flags = program.keep(program.intermediate('clip_flags', [moduleCount], 'u32'));
-  program.dispatch(clipCoefficients.plan({ parameters: table.length, modules: moduleCount }), [
+  const step = program.keep(program.intermediate('optimizer_step', [STEP_COEFFICIENTS + moduleCount]));
+  program.dispatch(optimizerStep.plan({ parameters: table.length, modules: moduleCount, growthInterval }), [
     parameters.norms,
     parameters.unusable,
     program.constant('clip modules', [table.length], Uint32Array.from(table)),
-    maxNorm,
+    hyper,
+    lossScale,
+    step,
     norms,
-    coefficients,
     flags,
   ]);
-  return { norms, coefficients, flags, parameters };
+  return { norms, flags, step, parameters };
 }
 
 function moduleOf(name: string, module: number | undefined, moduleCount: number): number {
@@ -160,20 +190,20 @@ export interface AdamWRates {
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
-  /** Counts from 1. */
-  readonly step: number;
+  /** Largest norm of a sub-module's gradient; 0 or less: no clipping. */
+  readonly maxNorm: number;
 }
 
-/** Shape of the `hyper` input of `recordAdamW`. */
-export const HYPER_SHAPE: readonly number[] = [adamw.HYPER_VALUES];
+/** Shape of the `hyper` input of `recordClip`. */
+export const HYPER_SHAPE: readonly number[] = [optimizerStep.RATE_VALUES];
 
 /**
- * The `hyper` input of `recordAdamW` for one step. Complements (1 - beta) and bias corrections (1 - beta^t) are formed in
- * float64: in float32, 1 - 0.999 is wrong in the fifth digit.
+ * The `hyper` input of `recordClip` for one step. Complements (1 - beta) are formed in float64: in float32, 1 - 0.999 is
+ * wrong in the fifth digit.
  * @throws UsageError for a rate outside its range
  */
 export function adamWHyper(rates: AdamWRates): Float32Array {
-  const { learningRate, lastLayerLearningRate, weightDecay, teacherMomentum, beta1, beta2, epsilon, step } = rates;
+  const { learningRate, lastLayerLearningRate, weightDecay, teacherMomentum, beta1, beta2, epsilon, maxNorm } = rates;
   const demand = (holds: boolean, what: string): void => {
     if (!holds) throw new UsageError(`AdamW cannot step: ${what}`);
   };
@@ -181,7 +211,6 @@ export function adamWHyper(rates: AdamWRates): Float32Array {
   demand(beta1 >= 0 && beta1 < 1 && beta2 >= 0 && beta2 < 1, `the betas ${beta1} and ${beta2} must lie in [0, 1)`);
   demand(teacherMomentum >= 0 && teacherMomentum <= 1, `the teacher's momentum ${teacherMomentum} must lie in [0, 1]`);
   demand(epsilon >= 1e-30, `epsilon ${epsilon} must be at least 1e-30, or an untouched weight would divide by zero`);
-  demand(Number.isInteger(step) && step >= 1, `the step ${step} must be a whole number from 1`);
   return Float32Array.of(
     learningRate,
     lastLayerLearningRate,
@@ -190,8 +219,7 @@ export function adamWHyper(rates: AdamWRates): Float32Array {
     1 - beta1,
     1 - beta2,
     epsilon,
-    1 / (1 - beta1 ** step),
-    1 / Math.sqrt(1 - beta2 ** step),
+    maxNorm,
   );
 }
 
@@ -205,26 +233,23 @@ export interface AdamWStores {
 }
 
 /**
- * One optimizer step, in place, one dispatch a shard: gradient × clip coefficient, decoupled decay
- * θ ← θ (1 - lr · wd), PyTorch's AdamW, then teacher ← m · teacher + (1 - m) · θ.
+ * One optimizer step, in place, one dispatch a shard: gradient × coefficient, decoupled decay θ ← θ (1 - lr · wd), PyTorch's
+ * AdamW, then teacher ← m · teacher + (1 - m) · θ, and the half copies of both where they have them.
  * Where the coefficient is 0, student and moments stay as they are and the teacher still moves, as in the official loop.
  * @param groups of every parameter
- * @param coefficients f32 [modules], from `recordClip`
- * @param hyper f32 [9], data, made by `adamWHyper` every step
- * @throws GpuError for a parameter without a group or stores of different layouts
+ * @param step from `recordClip`
+ * @throws GpuError for a parameter without a group, stores of different layouts, or half copies that are no pair
  */
 export function recordAdamW(
   { program }: Graph,
   stores: AdamWStores,
   groups: ReadonlyMap<string, OptimizerGroup>,
-  coefficients: Tensor,
-  hyper: Tensor,
+  step: Tensor,
 ): void {
   const { student, gradients, firstMoment, secondMoment, teacher } = stores;
   for (const store of [gradients, firstMoment, secondMoment, teacher]) if (store) student.assertSameLayout(store);
-  if (hyper.elements !== adamw.HYPER_VALUES) {
-    throw new GpuError(`${hyper.name} [${hyper.shape}] must hold the ${adamw.HYPER_VALUES} values of adamWHyper()`);
-  }
+  const halves = halfPairs(stores);
+  const followers = halves ? 'teacher_and_halves' : teacher ? 'teacher' : 'none';
   student.shards.forEach((shard, s) => {
     const chunks = chunksOf(shard);
     const table = new Uint32Array(adamw.CHUNK_VALUES * chunks.length);
@@ -233,21 +258,51 @@ export function recordAdamW(
       const group = groups.get(parameter);
       if (!group) throw new GpuError(`the parameter ${parameter} has no optimizer group: give it one`);
       const at = adamw.CHUNK_VALUES * k;
-      const module = moduleOf(parameter, group.module, coefficients.elements);
+      const module = moduleOf(parameter, group.module, step.elements - STEP_COEFFICIENTS);
       table.set([firstQuad, endQuad, module, Number(group.isLastLayer)], at);
       floats.set([group.lrMultiplier, group.wdMultiplier], at + 4);
     });
-    const cost = { chunks: chunks.length, elements: quadElements(chunks) };
-    const tensors = [
+    program.dispatch(adamw.plan({ chunks: chunks.length, elements: quadElements(chunks), followers }), [
       gradients.shards[s].tensor,
       program.constant('optimizer chunks', [chunks.length, adamw.CHUNK_VALUES], table),
-      coefficients,
-      hyper,
+      step,
       shard.tensor,
       firstMoment.shards[s].tensor,
       secondMoment.shards[s].tensor,
-    ];
-    if (teacher) program.dispatch(adamwEma.plan(cost), [...tensors, teacher.shards[s].tensor]);
-    else program.dispatch(adamw.plan(cost), tensors);
+      ...(teacher ? [teacher.shards[s].tensor] : []),
+      ...(halves ? [halves[s]] : []),
+    ]);
+  });
+}
+
+/** Of each shard the buffer that holds the student's half copy and then the teacher's; undefined where they have none. */
+function halfPairs({ student, teacher }: AdamWStores): Tensor[] | undefined {
+  if (!student.half && !teacher?.half) return undefined;
+  return student.shards.map((_, s) => {
+    const [first, second] = [student, teacher].map((store) => store?.half?.shards[s].tensor);
+    if (!first || !second || first.base !== second.base || first.baseOffsetBytes !== 0) {
+      throw new GpuError(
+        `the half copies of ${student.name} and its teacher are written together: make them with pairHalf(student, teacher)`,
+      );
+    }
+    return first.base;
+  });
+}
+
+/**
+ * Adds the gradients of a micro-batch to the step's, one dispatch a shard.
+ * @param first u32 [1], data: not 0 for the step's first micro-batch, which overwrites what `accumulated` holds
+ * @throws GpuError for stores of different layouts
+ */
+export function recordAccumulate(
+  { program }: Graph,
+  accumulated: ParameterStore,
+  gradients: ParameterStore,
+  first: Tensor,
+): void {
+  accumulated.assertSameLayout(gradients);
+  accumulated.shards.forEach(({ tensor }, s) => {
+    const plan = accumulateGradients.plan({ elements: tensor.elements });
+    program.dispatch(plan, [tensor, gradients.shards[s].tensor, first]);
   });
 }

@@ -9,17 +9,18 @@ import type { Graph } from './graph.js';
  * silu(first half) * second half of every row.
  * @param x [R, 2 H]
  * @returns [R, H]
+ * @throws GpuError unless H is a multiple of 4
  */
 export function swiglu(graph: Graph, x: Tensor): Tensor {
   const { program } = graph;
-  const rows = x.rows;
-  const hidden = x.columns / 2;
-  const y = program.intermediate('swiglu', [rows, hidden]);
-  program.dispatch(swigluKernel.plan({ rows, hidden }), [x, y]);
+  const { rows, storage } = x;
+  const size = { rows, hidden: x.columns / 2, storage };
+  const y = graph.activation('swiglu', [rows, size.hidden]);
+  program.dispatch(swigluKernel.plan(size), [x, y]);
   if (graph.needsGradient(x)) {
     graph.onBackward([y], ([dy]) => {
       if (!dy) return;
-      graph.contribute(x, (into) => program.dispatch(backwardKernel.plan({ rows, hidden }), [x, dy, into]));
+      graph.contribute(x, (into) => program.dispatch(backwardKernel.plan(size), [x, dy, into]));
     });
   }
   return y;

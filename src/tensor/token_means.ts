@@ -9,13 +9,14 @@ import type { SequenceGroup } from './sequences.js';
 /**
  * @param x [count length, D], sequences of one length
  * @param first tokens before the patches of a sequence: CLS and registers
- * @returns [count, D]
+ * @returns f32 [count, D]
  * @throws GpuError where a gradient would have to flow through it
  */
 export function tokenMeans(graph: Graph, x: Tensor, { count, length }: SequenceGroup, first: number): Tensor {
   if (graph.needsGradient(x)) throw new GpuError('tokenMeans is for frozen features: record it without gradient');
   const { program } = graph;
   const out = program.intermediate('token_means', [count, x.columns]);
-  program.dispatch(tokenMeansKernel.plan({ count, length, first, columns: x.columns }), [x, out]);
+  const size = { count, length, first, columns: x.columns, storage: x.storage };
+  program.dispatch(tokenMeansKernel.plan(size, program.gpu.capabilities), [x, out]);
   return out;
 }

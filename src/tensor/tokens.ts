@@ -11,9 +11,24 @@ import * as resizeColumns from '../../kernels/resize_columns.js';
 import * as sumPartials from '../../kernels/sum_partials.js';
 import * as tokenSums from '../../kernels/token_sums.js';
 import { GpuError } from '../errors.js';
-import type { Tensor } from '../gpu/tensor.js';
+import type { Storage, Tensor } from '../gpu/tensor.js';
 import type { Graph } from './graph.js';
 import { linear } from './linear.js';
+
+/**
+ * Activations are held four neighbours to a quad, and matrix units load halves 16 bytes at a time.
+ * @param width columns of the tokens, D
+ * @throws GpuError for a width that activations of this storage cannot have
+ */
+export function checkWidth(width: number, storage: Storage): void {
+  const multiple = storage === 'f16' ? 8 : 4;
+  if (width % multiple === 0) return;
+  const [kind, cure] =
+    storage === 'f16'
+      ? ['half-precision', 'choose such a width, or float32 (train.dtype f32, --dtype f32)']
+      : ['float32', 'choose such a width'];
+  throw new GpuError(`tokens of ${width} columns: ${kind} activations need a multiple of ${multiple}: ${cure}`);
+}
 
 /** Crops of one size. */
 export interface ImageGroup {
@@ -29,7 +44,8 @@ export interface ImageGroup {
  * The patch convolution as one gemm over the patches of all groups.
  * @param weight [D, 3, patch, patch]
  * @param bias [D]
- * @returns [patches of all groups, D], groups one after the other
+ * @returns [patches of all groups, D] in the graph's storage, groups one after the other
+ * @throws GpuError for pictures that patches do not divide, or a width D that activations cannot have
  */
 export function embedPatches(
   graph: Graph,
@@ -38,8 +54,9 @@ export function embedPatches(
   bias: Tensor | undefined,
   patch: number,
 ): Tensor {
-  const { program } = graph;
-  const columns = patchify.patchPitch(patch);
+  const { program, activations: storage } = graph;
+  checkWidth(weight.shape[0], storage);
+  const columns = patchify.patchPitch(patch, storage);
   let rows = 0;
   const starts = groups.map(({ count, height, width }) => {
     if (height % patch !== 0 || width % patch !== 0) {
@@ -51,20 +68,30 @@ export function embedPatches(
     rows += (count * height * width) / (patch * patch);
     return start;
   });
-  const patches = program.intermediate('patches', [rows, columns]);
+  const patches = graph.activation('patches', [rows, columns]);
   groups.forEach(({ pixels, bytes = false, count, height, width }, g) => {
-    program.dispatch(patchify.plan({ count, height, width, patch, bytes, firstRow: starts[g] }), [pixels, patches]);
+    const plan = patchify.plan({ count, height, width, patch, bytes, firstRow: starts[g], storage });
+    program.dispatch(plan, [pixels, patches]);
   });
-  return linear(graph, patches, padColumns(graph, weight.reshape([weight.shape[0], 3 * patch * patch]), columns), bias);
+  return linear(
+    graph,
+    patches,
+    patchWeight(graph, weight.reshape([weight.shape[0], 3 * patch * patch]), columns),
+    bias,
+  );
 }
 
-/** A matrix with zero columns added up to `to`; the matrix itself where it has that many. */
-function padColumns(graph: Graph, matrix: Tensor, to: number): Tensor {
+/**
+ * The weight with zero columns added up to `to`, in the storage of the patches it is multiplied with: of the float32 master
+ * in one pass, so that a half copy of its own would serve nobody. The master itself where nothing would change.
+ */
+function patchWeight(graph: Graph, matrix: Tensor, to: number): Tensor {
   const { rows, columns: from } = matrix;
-  if (from === to) return matrix;
-  const { program } = graph;
-  const padded = program.intermediate('padded', [rows, to]);
-  program.dispatch(resizeColumns.plan({ rows, from, to }), [matrix, padded]);
+  const { program, activations: storage } = graph;
+  if (from === to && storage === matrix.dtype) return matrix;
+  const padded = graph.activation('padded', [rows, to]);
+  padded.gradientDtype = 'f32';
+  program.dispatch(resizeColumns.plan({ rows, from, to, result: storage }), [matrix, padded]);
   if (graph.needsGradient(matrix)) {
     graph.onBackward([padded], ([gradient]) => {
       if (!gradient) return;
@@ -81,12 +108,13 @@ export interface TokenGroup {
   readonly count: number;
   /** Patches of one sequence. */
   readonly patches: number;
-  /** [1 + patches, D] */
+  /** f32 [1 + patches, D] */
   readonly position: Tensor;
   /** u32 [count, patches], not 0 where the mask token stands. */
   readonly mask?: Tensor;
 }
 
+/** All float32. */
 export interface SpecialTokens {
   /** [D] or [1, 1, D] */
   readonly cls: Tensor;
@@ -97,8 +125,9 @@ export interface SpecialTokens {
 }
 
 /**
- * @param embedded [patches of all groups, D]
- * @returns [tokens of all groups, D]: every sequence is CLS, registers, patches
+ * @param embedded [patches of all groups, D] in the graph's storage
+ * @returns [tokens of all groups, D] in the graph's storage: every sequence is CLS, registers, patches
+ * @throws GpuError for a width D that activations cannot have
  */
 export function packTokens(
   graph: Graph,
@@ -107,17 +136,18 @@ export function packTokens(
   special: SpecialTokens,
 ): Tensor {
   const { program } = graph;
-  const columns = embedded.columns;
+  const { columns, storage } = embedded;
+  checkWidth(columns, storage);
   const registers = special.registers ? special.registers.elements / columns : 0;
   let firstRow = 0;
   let firstPatch = 0;
   const params = groups.map(({ count, patches, mask }) => {
-    const at = { count, patches, registers, columns, firstRow, firstPatch, masked: mask !== undefined };
+    const at = { count, patches, registers, columns, firstRow, firstPatch, masked: mask !== undefined, storage };
     firstRow += count * (1 + registers + patches);
     firstPatch += count * patches;
     return at;
   });
-  const tokens = program.intermediate('tokens', [firstRow, columns]);
+  const tokens = graph.activation('tokens', [firstRow, columns]);
   groups.forEach(({ position, mask }, g) => {
     program.dispatch(assembleTokens.plan(params[g]), [
       embedded,
@@ -142,7 +172,7 @@ export function packTokens(
     groups.forEach(({ position, mask, patches }, g) => {
       const length = 1 + registers + patches;
       const sums = program.intermediate('token_sums', [mask ? 2 : 1, length, columns]);
-      program.dispatch(tokenSums.plan(params[g]), [dtokens, mask ?? dtokens, sums]);
+      program.dispatch(tokenSums.plan(params[g], program.gpu.capabilities), [dtokens, mask ?? dtokens, sums]);
       const copy = (from: number, rows: number, to: number, into: Tensor): void =>
         program.dispatch(copyRows.plan({ rows, columns, from, to }), [sums, into]);
       graph.contribute(special.cls, (into) => copy(0, 1, 0, into));

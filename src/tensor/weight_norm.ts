@@ -8,9 +8,9 @@ import type { Graph } from './graph.js';
 
 /**
  * The effective weight of a weight-normalised linear layer: row k is g_k v_k / |v_k|. A row of zeros stays zero.
- * @param v [K, D], `weight_v`
- * @param g [K, 1], `weight_g`
- * @returns [K, D]
+ * @param v f32 [K, D], `weight_v`
+ * @param g f32 [K, 1], `weight_g`
+ * @returns [K, D] as the graph stores activations, which it is multiplied with; its gradient is f32
  * @throws GpuError when v and g have different numbers of rows
  */
 export function weightNorm(graph: Graph, v: Tensor, g: Tensor): Tensor {
@@ -21,9 +21,11 @@ export function weightNorm(graph: Graph, v: Tensor, g: Tensor): Tensor {
       `weightNorm: ${v.name} [${v.shape}] needs one length a row, ${g.name} has the shape [${g.shape}]`,
     );
   }
-  const w = program.intermediate('weight_norm', v.shape);
+  const w = graph.activation('weight_norm', v.shape);
+  w.gradientDtype = 'f32';
   const inverseNorms = program.intermediate('weight_inverse_norms', [v.rows]);
-  program.dispatch(weightNormKernel.plan(size, program.gpu.capabilities), [v, g, w, inverseNorms]);
+  const plan = weightNormKernel.plan({ ...size, result: w.storage }, program.gpu.capabilities);
+  program.dispatch(plan, [v, g, w, inverseNorms]);
   if (!graph.needsGradient(v, g)) return w;
 
   graph.onBackward([w], ([dw]) => {

@@ -4,7 +4,7 @@
  *     DIR/checkpoints/last.json                         which one is the newest
  *     DIR/checkpoints/step_0001000/student.safetensors  backbone and heads, official names
  *                                  teacher.safetensors
- *                                  optimizer.safetensors  exp_avg.NAME, exp_avg_sq.NAME, centres
+ *                                  optimizer.safetensors  exp_avg.NAME, exp_avg_sq.NAME, centres, loss_scale
  *                                  config.yaml            the run's configuration
  *                                  state.json             step, seed, place in the schedule, data, sizes and SHA-256 of the files
  *
@@ -19,6 +19,7 @@ import { basename, join } from 'node:path';
 import { DataError } from '../errors.js';
 import { writeFileAtomic, writeFolderAtomic } from '../io/atomic.js';
 import { readSafetensors, readSafetensorsHeader, safetensorsHeader, type TensorPlace } from '../io/safetensors.js';
+import { LOSS_SCALE, lossScaleState, readLossScale } from '../tensor/loss_scale.js';
 import type { ParameterStore } from '../tensor/parameters.js';
 
 const FORMAT = 'webdino-checkpoint';
@@ -34,6 +35,8 @@ export interface CheckpointStores {
   readonly firstMoment: ParameterStore;
   readonly secondMoment: ParameterStore;
   readonly centers: ParameterStore;
+  /** Holds `LOSS_SCALE` alone. */
+  readonly lossScale: ParameterStore;
 }
 
 /** The rest of a run. */
@@ -105,6 +108,7 @@ function fileEntries(file: TensorFile, stores: CheckpointStores): [string, Entry
     ...entriesOf(stores.firstMoment, 'exp_avg.'),
     ...entriesOf(stores.secondMoment, 'exp_avg_sq.'),
     ...entriesOf(stores.centers),
+    ...entriesOf(stores.lossScale),
   ];
 }
 
@@ -294,32 +298,36 @@ function stateProblem(value: unknown, step: number): string | undefined {
 }
 
 /**
- * Checks every file of the checkpoint against its size, its SHA-256 and these stores, then loads all values.
+ * Checks every file of the checkpoint against its size, its SHA-256 and these stores, then loads all values. A checkpoint
+ * from before there was a loss scale has none: the present scale stays then, and every step counts as applied.
  * @throws DataError, with nothing written, naming the file, what is wrong and the newest sound checkpoint before it
  */
 export async function loadCheckpoint(out: string, checkpoint: Checkpoint, stores: CheckpointStores): Promise<void> {
   const { folder } = checkpoint;
   const problem = await damage(checkpoint);
   if (problem) throw await refusal(out, folder, problem);
-  const places = new Map<TensorFile, ReadonlyMap<string, TensorPlace>>();
+  const files: { file: TensorFile; found: ReadonlyMap<string, TensorPlace>; entries: [string, Entry][] }[] = [];
   for (const file of TENSOR_FILES) {
     const found = await tensorPlaces(join(folder, file));
-    const wrong = mismatch(found, fileEntries(file, stores));
+    const entries = fileEntries(file, stores).filter(([name]) => name !== LOSS_SCALE.name || found.has(name));
+    const wrong = mismatch(found, entries);
     if (wrong) {
       throw new DataError(
         `${join(folder, file)} does not fit the configuration: ${wrong}. Nothing was loaded; ` +
           `put back the run's configuration (${checkpoint.configPath})`,
       );
     }
-    places.set(file, found);
+    files.push({ file, found, entries });
   }
-  for (const file of TENSOR_FILES) {
+  const { scale } = readLossScale((await stores.lossScale.readAll()).get(LOSS_SCALE.name)!);
+  await stores.lossScale.write(LOSS_SCALE.name, lossScaleState({ scale, appliedSteps: checkpoint.state.step }));
+  for (const { file, found, entries } of files) {
     const handle = await open(join(folder, file));
     try {
-      for (const group of groups(fileEntries(file, stores))) {
+      for (const group of groups(entries)) {
         const values = new Map<string, Float32Array>();
         for (const [name, { key }] of group) {
-          const { begin, end } = places.get(file)!.get(name)!;
+          const { begin, end } = found.get(name)!;
           const bytes = new Uint8Array(end - begin);
           const { bytesRead } = await handle.read(bytes, 0, bytes.length, begin);
           if (bytesRead !== bytes.length) throw new DataError(`${join(folder, file)} became shorter while it was read`);

@@ -103,10 +103,22 @@ const configSchema = z.strictObject({
         .enum(['f32', 'f16'])
         .default('f32')
         .describe('storage of activations; f16 takes tensor cores where there are any; weights stay float32'),
+      loss_scale: z
+        .number()
+        .refine(
+          (scale) => scale >= 1 && scale <= 2 ** 40 && Number.isInteger(Math.log2(scale)),
+          'a power of two from 1 to 2^40',
+        )
+        .default(65536)
+        .describe(
+          'f16: what the losses are multiplied by at first; halved by an overflow, doubled after 2,000 clean steps',
+        ),
       activation_checkpointing: z
         .boolean()
         .default(false)
-        .describe('keep only the input of each block and compute it again for the backward pass: less memory, more work'),
+        .describe(
+          'keep only the input of each block and compute it again for the backward pass: less memory, more work',
+        ),
       accumulate: positiveInt
         .default(1)
         .describe(
@@ -279,10 +291,10 @@ export function loadConfig(sources: ConfigSources = {}): ResolvedConfig {
   return resolveConfig(checkTypes(config, origins), origins, worldSize);
 }
 
-/** The learning rate that the scaling rule gives: base_lr · sqrt(batch / reference_batch). */
+/** The learning rate that the scaling rule gives: base_lr · sqrt(pictures to an optimizer step / reference_batch). */
 export function scaledLearningRate(config: ResolvedConfig, worldSize = 1): number {
   const { optim, train } = config;
-  return optim.base_lr * Math.sqrt((train.batch_size_per_gpu * worldSize) / optim.reference_batch);
+  return optim.base_lr * Math.sqrt((train.batch_size_per_gpu * train.accumulate * worldSize) / optim.reference_batch);
 }
 
 /**
@@ -441,7 +453,8 @@ function apply(config: Section, layer: Layer, origins: Origins, worldSize: numbe
   const sets = (...keys: string[]) => layer.entries.some((entry) => keys.includes(entry.key));
   const state = config as unknown as ResolvedConfig;
   const lrIsDerived = state.optim.lr !== 0 && state.optim.lr === scaledLearningRate(state, worldSize);
-  if (lrIsDerived && sets('optim.base_lr', 'optim.reference_batch', 'train.batch_size_per_gpu')) state.optim.lr = 0;
+  if (lrIsDerived && sets('optim.base_lr', 'optim.reference_batch', 'train.batch_size_per_gpu', 'train.accumulate'))
+    state.optim.lr = 0;
   if (sets('student.arch')) Object.assign(state.student, { embed_dim: 0, depth: 0, num_heads: 0, mlp_ratio: 0 });
   for (const { key, value, origin } of layer.entries) {
     const path = key.split('.');

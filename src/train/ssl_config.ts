@@ -111,6 +111,7 @@ export function sslConfig(config: ResolvedConfig): SslConfig {
     beta2: optim.adamw_beta2,
     epsilon: ADAM_EPSILON,
     dtype: train.dtype,
+    initialLossScale: train.loss_scale,
     activationCheckpointing: train.activation_checkpointing,
     accumulate: train.accumulate,
     pixels: 'bytes',

@@ -17,7 +17,7 @@ import type { ImageSource } from '../data/source.js';
 import { clearStore, initializeStore } from '../dinov2/initialize.js';
 import { collateFromMasks, collateMasks } from '../dinov2/masking.js';
 import { type TrainingSchedules, trainingSchedules } from '../dinov2/schedules.js';
-import { type SslConfig, SslTrainer, type StepInput, type StepLog, sslParameters } from '../dinov2/ssl.js';
+import { type SslConfig, SslTrainer, type StepInput, type StepLog } from '../dinov2/ssl.js';
 import { DataError, UsageError, WebdinoError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { writeFileAtomic, writeFolderAtomic } from '../io/atomic.js';
@@ -104,11 +104,11 @@ export interface TrainResult {
   readonly badPictures: number;
 }
 
-/** A step on its way through the GPU. */
+/** A step on its way through the GPU; inputs and logs of its micro-batches in order. */
 interface QueuedStep {
   readonly step: number;
-  readonly input: StepInput;
-  readonly log: Promise<StepLog>;
+  readonly inputs: readonly StepInput[];
+  readonly logs: Promise<StepLog[]>;
   readonly waitMs: number;
 }
 
@@ -180,7 +180,7 @@ class Run {
       settings: cropSettings(config),
       batchSize: ssl.batch,
       seed: config.train.seed,
-      startStep: this.startStep,
+      startStep: this.startStep * this.microBatches,
       workers: Math.min(config.train.num_workers, cores),
       onBad: (bad) => this.newlyBad.push(bad),
     });
@@ -211,7 +211,7 @@ class Run {
       return await this.finish(step);
     } finally {
       options.progress?.done();
-      await Promise.allSettled(this.queue.map(({ log }) => log));
+      await Promise.allSettled(this.queue.map(({ logs }) => logs));
       await loader.close();
       this.metrics?.close();
     }
@@ -239,16 +239,22 @@ class Run {
     const { student, teacher, firstMoment, secondMoment, centers } = trainer;
     await initializeStore(gpu, student, { seed: config.train.seed, layerScale: config.student.layerscale });
     if (config.student.pretrained_weights !== '') await loadBackbone(config.student.pretrained_weights, student);
-    teacher.copyFrom(student);
+    await teacher.copyFrom(student);
     for (const store of [firstMoment, secondMoment, centers]) await clearStore(gpu, store);
+    await trainer.resetLossScale();
   }
 
   // --- Steps ---------------------------------------------------------------------------------------------------
 
-  private stepInput(step: number, crops: CropBatch): StepInput {
+  private get microBatches(): number {
+    return this.ssl.accumulate ?? 1;
+  }
+
+  private stepInput(step: number, micro: number, crops: CropBatch): StepInput {
     const { config, ssl, schedules } = this;
     const settings = maskSettings(config);
-    const drawn = collateMasks(settings, new CounterRandom(config.train.seed, RandomPurpose.masks, step));
+    const draw = step * this.microBatches + micro;
+    const drawn = collateMasks(settings, new CounterRandom(config.train.seed, RandomPurpose.masks, draw));
     const patches = settings.grid[0] * settings.grid[1];
     return {
       globalCrops: crops.globalCrops,
@@ -267,29 +273,41 @@ class Run {
   }
 
   private async queueStep(step: number): Promise<void> {
-    const startMs = performance.now();
-    const crops = await this.loader.next();
-    const waitMs = performance.now() - startMs;
-    const input = this.stepInput(step, crops);
-    this.trainer.run(input);
-    const log = this.trainer.log();
+    let waitMs = 0;
+    const inputs: StepInput[] = [];
+    const reading: Promise<StepLog>[] = [];
+    for (let micro = 0; micro < this.microBatches; micro++) {
+      const startMs = performance.now();
+      const crops = await this.loader.next();
+      waitMs += performance.now() - startMs;
+      inputs.push(this.stepInput(step, micro, crops));
+      this.trainer.run(inputs[micro], micro);
+      reading.push(this.trainer.log());
+    }
+    const logs = Promise.all(reading);
     // It is awaited in its turn; until then a failure must not count as unhandled.
-    log.catch(() => {});
-    this.queue.push({ step, input, log, waitMs });
+    logs.catch(() => {});
+    this.queue.push({ step, inputs, logs, waitMs });
     while (this.queue.length >= STEPS_IN_FLIGHT) await this.settle();
   }
 
   /** Takes the oldest queued step's numbers. */
   private async settle(): Promise<void> {
     const { options, window, ssl } = this;
-    const { step, input, log: reading, waitMs } = this.queue[0];
-    const log = await reading;
+    const { step, inputs, logs: reading, waitMs } = this.queue[0];
+    const logs = await reading;
+    const log = meanLog(logs);
+    // Of the micro-batches the one to blame, where one is.
+    const blamed = logs.findIndex((micro) => !Object.values(lossTerms(micro)).every(Number.isFinite));
+    const input = inputs.at(blamed)!;
     this.queue.shift();
     this.last = log;
     window.steps++;
     window.waitMs += waitMs;
     const losses = lossTerms(log);
-    const usable = !log.skipped && Object.values(losses).every(Number.isFinite);
+    // In half precision a gradient that overflows is part of finding the scale, until there is nothing left to lower.
+    const overflowed = log.skipped && (ssl.dtype !== 'f16' || log.lossScale === 1);
+    const usable = !overflowed && Object.values(losses).every(Number.isFinite);
     if (step % this.config.train.log_period === 0 || step === this.totalSteps - 1 || !usable)
       this.record(step, input, log);
     if (!usable) await this.stopAtNonFinite(step, input, log);
@@ -301,7 +319,7 @@ class Run {
     options.onStep?.(step, log);
     const { total_loss: loss, ibot_loss: ibot, koleo_loss: koleo } = losses;
     const dino = log.dinoGlobalLoss + log.dinoLocalLoss;
-    const speed = (1000 * window.steps * ssl.batch) / (performance.now() - window.startMs);
+    const speed = (1000 * window.steps * ssl.batch * this.microBatches) / (performance.now() - window.startMs);
     const imagesPerSecond = window.steps > 1 ? speed : this.imagesPerSecond;
     options.progress?.update({ step: step + 1, imagesPerSecond, values: { loss, dino, ibot, koleo } });
   }
@@ -338,9 +356,10 @@ class Run {
       feature_std: log.featureDeviation,
     };
     for (const [name, norm] of Object.entries(log.gradientNorms)) record[`grad_norm_${name}`] = norm;
+    if (ssl.dtype === 'f16' && log.lossScale !== undefined) record.loss_scale = log.lossScale;
     if (window.steps > 0 && step !== this.startStep) {
       const stepMs = (performance.now() - window.startMs) / window.steps;
-      this.imagesPerSecond = (1000 * ssl.batch) / stepMs;
+      this.imagesPerSecond = (1000 * ssl.batch * this.microBatches) / stepMs;
       record.images_per_second = round(this.imagesPerSecond);
       record.step_ms = round(stepMs);
       record.data_wait_ms = round(window.waitMs / window.steps);
@@ -479,7 +498,7 @@ class Run {
       settings: cropSettings(config),
       batchSize: ssl.batch,
       seed: config.train.seed,
-      startStep,
+      startStep: (startStep + 1) * this.microBatches - 1,
       workers: 0,
       prefetch: 0,
     });
@@ -489,13 +508,15 @@ class Run {
     } finally {
       await loader.close();
     }
-    trainer.run(this.stepInput(startStep, crops));
+    // With accumulation: the last micro-batch, which ends in the optimizer.
+    const micro = this.microBatches - 1;
+    trainer.run(this.stepInput(startStep, micro, crops), micro);
     await options.gpu.finish();
     const startMs = performance.now();
-    trainer.run(this.stepInput(startStep, crops));
+    trainer.run(this.stepInput(startStep, micro, crops), micro);
     await options.gpu.finish();
     const stepMs = performance.now() - startMs;
-    const { dispatches, flops, bytes } = trainer.program.cost;
+    const { dispatches, flops, bytes } = trainer.cost;
     const timed = options.gpu.capabilities.timestampQuery;
     const kernels = timed
       ? await trainer.trace()
@@ -548,6 +569,21 @@ class Run {
       badPictures: bad.size,
     };
   }
+}
+
+/** The numbers of a step from those of its micro-batches: means, and what the optimizer decided after the last. */
+function meanLog(logs: readonly StepLog[]): StepLog {
+  const mean = (value: (log: StepLog) => number): number => logs.reduce((sum, log) => sum + value(log), 0) / logs.length;
+  return {
+    ...logs[logs.length - 1],
+    dinoLocalLoss: mean((log) => log.dinoLocalLoss),
+    dinoGlobalLoss: mean((log) => log.dinoGlobalLoss),
+    koleoLoss: mean((log) => log.koleoLoss),
+    ibotLoss: mean((log) => log.ibotLoss),
+    totalLoss: mean((log) => log.totalLoss),
+    teacherEntropy: mean((log) => log.teacherEntropy),
+    featureDeviation: mean((log) => log.featureDeviation),
+  };
 }
 
 function isDue(step: number, period: number): boolean {
@@ -658,46 +694,4 @@ export async function prepareResume(
 
 function valueAt(config: ResolvedConfig, key: string): unknown {
   return key.split('.').reduce<unknown>((section, name) => (section as Record<string, unknown>)[name], config);
-}
-
-// --- Planning ------------------------------------------------------------------------------------------------------
-
-/** What a run would take. */
-export interface TrainingPlan {
-  readonly parameters: number;
-  readonly backboneParameters: number;
-  /** On the GPU: weights, gradients, optimizer state, intermediates, inputs. */
-  readonly memoryBytes: number;
-  readonly dispatches: number;
-  /** Of one step. */
-  readonly flops: number;
-  readonly steps: number;
-  readonly batch: number;
-  readonly learningRate: number;
-}
-
-/** Records and compiles the step, and counts; nothing is run or written. */
-export async function planTraining(gpu: Gpu, config: ResolvedConfig): Promise<TrainingPlan> {
-  const ssl = sslConfig(config);
-  const count = (prefix: string): number =>
-    sslParameters(ssl)
-      .filter(({ name }) => name.startsWith(prefix))
-      .reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
-  const trainer = new SslTrainer(gpu, ssl);
-  try {
-    await trainer.compile();
-    const { dispatches, flops } = trainer.program.cost;
-    return {
-      parameters: count(''),
-      backboneParameters: count('backbone.'),
-      memoryBytes: trainer.sizeBytes,
-      dispatches,
-      flops,
-      steps: trainingSchedules(config).lr.length,
-      batch: ssl.batch,
-      learningRate: config.optim.lr,
-    };
-  } finally {
-    trainer.dispose();
-  }
 }

@@ -15,10 +15,10 @@ const SECONDS = 0.01;
 function swigluCases(factor: number): BenchCase[] {
   return forwardAndBackward({
     operator: 'swiglu',
-    shape: '5 × 2 · 7',
-    inputs: { x: { shape: [5, 14] } },
+    shape: '5 × 2 · 8',
+    inputs: { x: { shape: [5, 16] } },
     build: (graph, { x }) => swiglu(graph, x),
-    oracle: ({ x }) => oracle.swiglu(x, 7).map((v) => factor * v),
+    oracle: ({ x }) => oracle.swiglu(x, 8).map((v) => factor * v),
   });
 }
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import test from 'tape';
 import { SECTIONS } from '../../bench/sections.js';
 import { packageRoot } from '../../src/gpu/node_shaders.js';
-import { testGpu } from '../fixture.js';
+import { plannedWithMatrices, testGpu } from '../fixture.js';
 
 test('every kernel has a bench entry', async (t) => {
   const gpu = await testGpu();
@@ -21,9 +21,11 @@ test('every kernel has a bench entry', async (t) => {
       seen.add(key);
       // Cases on request are other sizes of what always runs.
       if (bench.onRequest) continue;
-      const recorded = bench.record(gpu);
-      for (const kernel of recorded.program.kernelCounts.keys()) covered.add(kernel);
-      recorded.dispose();
+      for (const planned of [gpu, plannedWithMatrices(gpu)]) {
+        const recorded = bench.record(planned);
+        for (const kernel of recorded.program.kernelCounts.keys()) covered.add(kernel);
+        recorded.dispose();
+      }
     }
   }
   t.ok(kernels.length > 0, `${kernels.length} kernels in wgsl/`);

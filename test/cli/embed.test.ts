@@ -45,6 +45,12 @@ test('webdino embed: features, names and labels in one order', async (t) => {
       (values as Float32Array).subarray(5 * 64),
       'the same CLS token',
     );
+
+    const halved = join(folder, 'halved.npy');
+    await outputOf(() => embed({ model, data: single, out: halved, tokens: 'cls+patch-mean', dtype: 'f16' }));
+    const { data: half } = readNpy(new Uint8Array(readFileSync(halved)));
+    t.ok(half instanceof Float32Array, 'half precision is written as float32 too');
+    allClose(t, half as Float32Array, both as Float32Array, 'and gives the same features', { relative: 1e-2 });
   });
 });
 
@@ -57,6 +63,7 @@ test('webdino embed: what cannot be is said in one line, and nothing is written'
     for (const [options, kind, pattern] of [
       [{ out: join(folder, 'features.csv') }, UsageError, /give a name in \.npy/],
       [{ tokens: 'all' }, UsageError, /--tokens all is unknown; use cls, patch-mean, cls\+patch-mean/],
+      [{ dtype: 'bf16' }, UsageError, /--dtype bf16 is unknown; use f32 or f16/],
       [{ data: '' }, UsageError, /--data is missing/],
       [{ batch: '0' }, UsageError, /--batch takes a whole number/],
       [{}, DataError, /all 1 pictures .* are corrupt/],

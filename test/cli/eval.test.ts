@@ -37,10 +37,11 @@ test('webdino eval knn: table, JSON, baselines, and a line in the run’s folder
     t.equal(records[1].network, 'student');
 
     const shots = await outputOf(() =>
-      evalKnn({ model: run, ...sources, k: '1', nPerClass: '2', nTries: '2', json: true, size: '16' }),
+      evalKnn({ model: run, ...sources, k: '1', nPerClass: '2', nTries: '2', json: true, size: '16', dtype: 'f16' }),
     );
     const fewShot = JSON.parse(shots.stdout);
-    t.deepEqual([fewShot.nPerClass, fewShot.size, fewShot.resize], [2, 16, 18], 'few shots, smaller crops');
+    const { nPerClass, size, resize, dtype } = fewShot;
+    t.deepEqual([nPerClass, size, resize, dtype], [2, 16, 18, 'f16'], 'few shots, smaller crops, half precision');
     t.deepEqual(
       fewShot.rows[0].scores.map(({ k }: { k: number }) => k),
       [1, 2],
@@ -84,6 +85,7 @@ test('webdino eval knn: what cannot be is said in one line', async (t) => {
     };
     await refused({ model: '' }, UsageError, /--model is missing/);
     await refused({ k: '10,many' }, UsageError, /--k takes a whole number from 1, not "many"/);
+    await refused({ dtype: 'fp16' }, UsageError, /--dtype fp16 is unknown; use f32 or f16/);
     await refused({ temperature: '0' }, UsageError, /--temperature/);
     await refused({ size: '30', resize: '36' }, UsageError, /use --size 32/);
     await refused({ resize: '16' }, UsageError, /--resize 16 is smaller than the crop of 32/);

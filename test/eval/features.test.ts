@@ -117,6 +117,48 @@ test('FeatureExtractor: a batch equals its single pictures; what pads it does no
   for (const owned of [four, one, weights]) owned.dispose();
 });
 
+test('FeatureExtractor in half precision: the features of float32 up to rounding, read as float32', async (t) => {
+  const gpu = await testGpu();
+  const weights = await tinyStore();
+  const n = 3;
+  const pixels = pictures(n, 4);
+  const featuresIn = async (dtype: 'f32' | 'f16'): Promise<Float32Array[]> => {
+    const pooling = 'cls+patch-mean';
+    const options = { vit: TINY_VIT, weights, batch: n, size: SIDE, pooling, patches: true, dtype } as const;
+    const extractor = new FeatureExtractor(gpu, options);
+    await extractor.compile();
+    const found = [await extractor.features(pixels, n), await extractor.tokens(pixels, n)];
+    sameBits(t, await extractor.features(pixels, n), found[0], `${dtype}: the same bits twice`);
+    extractor.dispose();
+    return found;
+  };
+  const [pooled, tokens] = await featuresIn('f32');
+  const [halfPooled, halfTokens] = await featuresIn('f16');
+  allClose(t, halfPooled, pooled, 'pooled', { relative: 1e-2 });
+  allClose(t, halfTokens, tokens, 'patch tokens', { relative: 1e-2 });
+  t.ok(
+    tokens.some((value, i) => value !== halfTokens[i]),
+    'they are not the same network twice',
+  );
+
+  // The half copy follows its weights.
+  await weights.writeAll(new Map([['norm.weight', new Float32Array(D)]]));
+  const [, onlyBias] = await featuresIn('f16');
+  const bias = (await weights.readAll(['norm.bias'])).get('norm.bias')!;
+  allClose(t, onlyBias.subarray(0, D), bias, 'without its scale the last norm gives its bias', { relative: 1e-3 });
+  weights.dispose();
+
+  const narrow = { ...TINY_VIT, embedDim: 60 };
+  const odd = await tinyStore(narrow);
+  try {
+    new FeatureExtractor(gpu, { vit: narrow, weights: odd, batch: 1, size: SIDE, dtype: 'f16' });
+    t.fail('a width of 60 was taken');
+  } catch (error) {
+    t.ok(/tokens of 60 columns: .* a multiple of 8: .*--dtype f32/.test((error as Error).message), 'a width of 60');
+  }
+  odd.dispose();
+});
+
 test('FeatureExtractor: other sizes than the position table, and refusals', async (t) => {
   const gpu = await testGpu();
   const weights = await tinyStore();

@@ -52,6 +52,22 @@ test('golden cases of the PyTorch reference', { timeout: 600_000 }, async (t) =>
   });
 });
 
+test('golden training steps with logits in tiles of four rows', { timeout: 600_000 }, async (t) => {
+  if (!existsSync(GOLDENS)) {
+    t.skip('the golden cases lie in ../shared, which is not beside the project');
+    return;
+  }
+  const gpu = await testGpu();
+  await withFolder(async (folder) => {
+    // Both centrings, and rows that do not begin where a tensor may; all have 96 prototypes.
+    for (const name of ['step_sk', 'step_softmax', 'step_separate_head'])
+      symlinkSync(join(GOLDENS, `${name}.safetensors`), join(folder, `${name}.safetensors`));
+    for (const { name, status, reason } of await runParity(gpu, folder, { lossTileBytes: 4 * 96 * 4 })) {
+      t.equal(status, 'pass', reason ? `${name} (${reason})` : name);
+    }
+  });
+});
+
 test('parity sees a wrong answer, a foreign file, a case too large', async (t) => {
   if (!existsSync(GOLDENS)) {
     t.skip('the golden cases lie in ../shared, which is not beside the project');

@@ -1,5 +1,9 @@
-/** Gradient clipping and AdamW with the teacher's moving average in float64, as the PyTorch documentation writes them. */
+/**
+ * Gradient clipping, AdamW with the teacher's moving average and the loss scale in float64, as the PyTorch documentation
+ * writes them.
+ */
 
+import type { LossScale } from '../../src/tensor/loss_scale.js';
 import type { AdamWRates, OptimizerGroup } from '../../src/tensor/optimizer.js';
 
 export function norm(...lists: readonly ArrayLike<number>[]): number {
@@ -19,15 +23,19 @@ export interface AdamWState {
   readonly teacher: ArrayLike<number>;
 }
 
-/** One step of one parameter. Returns the new state. */
+/**
+ * One step of one parameter. Returns the new state.
+ * @param step counts the steps that are applied, from 1
+ */
 export function adamW(
   state: AdamWState,
   gradient: ArrayLike<number>,
   coefficient: number,
   group: OptimizerGroup,
   rates: AdamWRates,
+  step: number,
 ): { student: Float64Array; firstMoment: Float64Array; secondMoment: Float64Array; teacher: Float64Array } {
-  const { beta1, beta2, epsilon, step, teacherMomentum } = rates;
+  const { beta1, beta2, epsilon, teacherMomentum } = rates;
   const lr = (group.isLastLayer ? rates.lastLayerLearningRate : rates.learningRate) * group.lrMultiplier;
   const count = gradient.length;
   const student = new Float64Array(count);
@@ -45,4 +53,20 @@ export function adamW(
     teacher[i] = teacherMomentum * state.teacher[i] + (1 - teacherMomentum) * student[i];
   }
   return { student, firstMoment, secondMoment, teacher };
+}
+
+/** The loss scale after a step. */
+export function nextLossScale(state: LossScale, overflow: boolean, growthInterval: number): LossScale {
+  const { scale, cleanSteps, appliedSteps, skippedSteps } = state;
+  if (overflow) {
+    return { scale: Math.max(scale / 2, 1), cleanSteps: 0, appliedSteps, skippedSteps: skippedSteps + 1 };
+  }
+  const clean = growthInterval > 0 ? cleanSteps + 1 : cleanSteps;
+  const grows = growthInterval > 0 && clean >= growthInterval;
+  return {
+    scale: grows ? scale * 2 : scale,
+    cleanSteps: grows ? 0 : clean,
+    appliedSteps: appliedSteps + 1,
+    skippedSteps,
+  };
 }

@@ -1,13 +1,14 @@
 import test from 'tape';
-import * as attentionKernel from '../../kernels/attention.js';
+import * as tiled from '../../kernels/attention.js';
+import * as direct from '../../kernels/attention_direct.js';
 import { GpuError } from '../../src/errors.js';
-import { BASELINE_CAPABILITIES } from '../../src/gpu/capabilities.js';
+import { BASELINE_CAPABILITIES, type Capabilities } from '../../src/gpu/capabilities.js';
 import type { Gpu } from '../../src/gpu/device.js';
 import { Program } from '../../src/gpu/program.js';
-import { attention } from '../../src/tensor/attention.js';
+import { type AttentionFamily, attention, attentionFamily } from '../../src/tensor/attention.js';
 import { Graph } from '../../src/tensor/graph.js';
 import { type PackedSequences, startOfGroup, totalRows } from '../../src/tensor/sequences.js';
-import { allClose, checkOperator, noise, testGpu } from '../fixture.js';
+import { allClose, checkOperator, noise, plannedAsHardware, testGpu } from '../fixture.js';
 import * as oracle from '../oracle/attention.js';
 
 const CROPS: PackedSequences = [
@@ -26,24 +27,55 @@ test('packed sequences', (t) => {
   t.end();
 });
 
+/** Adapters that run on a CPU, with subgroups of a size and without. */
+const CPU: Capabilities = { ...BASELINE_CAPABILITIES, software: true };
+function withLanes(lanes: number): Capabilities {
+  return { ...CPU, subgroups: true, subgroupMinSize: lanes, subgroupMaxSize: lanes };
+}
+
+test('attention families', (t) => {
+  const params = { heads: 2, headDim: 64, sequences: CROPS };
+  t.equal(attentionFamily(params, 'f32', BASELINE_CAPABILITIES), 'tiled', 'a GPU without subgroup matrices');
+  t.equal(attentionFamily(params, 'f16', CPU), 'tiled', 'a CPU adapter without subgroups');
+  for (const lanes of [4, 8, 16]) {
+    t.equal(attentionFamily(params, 'f16', withLanes(lanes)), 'direct', `a CPU adapter with subgroups of ${lanes}`);
+  }
+  const wide = { ...params, headDim: 128 };
+  t.equal(attentionFamily(wide, 'f32', withLanes(4)), 'tiled', 'heads of 128 are too wide for 4 lanes');
+  t.equal(attentionFamily(wide, 'f32', withLanes(8)), 'direct', 'but not for 8');
+  t.end();
+});
+
 test('attention plans', (t) => {
-  for (const caps of [BASELINE_CAPABILITIES, { ...BASELINE_CAPABILITIES, software: true }]) {
-    for (const [heads, headDim] of [
-      [1, 8],
-      [3, 64],
-      [2, 128],
-    ]) {
-      const params = { heads, headDim, sequences: [...CROPS, { count: 1, length: 1 }, { count: 1, length: 261 }] };
-      const { own, met, units } = attentionKernel.tileShape(params, caps);
-      const name = `${caps.software ? 'CPU' : 'GPU'} ${heads} × ${headDim}`;
-      t.ok(own * met * units <= 64 && own * met * units * 9 * 16 <= 16384, `${name}: workgroups within the limits`);
-      const table = attentionKernel.tileTable(params, caps);
+  const sequences = [...CROPS, { count: 1, length: 1 }, { count: 1, length: 261 }];
+  for (const [heads, headDim] of [
+    [1, 8],
+    [3, 64],
+    [2, 128],
+  ]) {
+    const params = { heads, headDim, sequences };
+    const families = [
+      ...[BASELINE_CAPABILITIES, CPU].map((caps) => {
+        const { own, met, units } = tiled.tileShape(params, caps);
+        const name = `${caps.software ? 'CPU' : 'GPU'} ${heads} × ${headDim}`;
+        t.ok(own * met * units <= 64 && own * met * units * 9 * 16 <= 16384, `${name}: workgroups within the limits`);
+        return { name, rows: tiled.ownedRows(params, caps), units, plan: tiled.plan(params, caps) };
+      }),
+      {
+        name: `direct ${heads} × ${headDim}`,
+        rows: direct.OWNED_ROWS,
+        units: 1,
+        plan: direct.plan(params, withLanes(8)),
+      },
+    ];
+    for (const { name, rows, units, plan } of families) {
+      const table = tiled.sequenceTiles(sequences, rows);
       const seen: number[] = [];
       let inside = true;
       for (let i = 0; i < table.length; i += 4) {
         const [start, end, first, last] = table.subarray(i, i + 4);
         for (let row = first; row < last; row++) seen.push(row);
-        inside &&= start <= first && last <= end && last - first <= 4 * own;
+        inside &&= start <= first && last <= end && last - first <= rows;
       }
       t.ok(inside, `${name}: every tile lies in its sequence`);
       t.deepEqual(
@@ -51,7 +83,6 @@ test('attention plans', (t) => {
         Array.from({ length: 311 }, (_, i) => i),
         `${name}: every row belongs to one tile`,
       );
-      const plan = attentionKernel.plan(params, caps);
       t.equal(
         plan.grid[0],
         (table.length / 4) * Math.ceil(heads / units),
@@ -60,9 +91,12 @@ test('attention plans', (t) => {
       t.equal(plan.flops, 4 * heads * headDim * (2 * 17 ** 2 + 3 * 5 ** 2 + 1 + 261 ** 2), `${name}: FLOPs`);
     }
   }
+  const bytes = (storage: 'f32' | 'f16') =>
+    tiled.plan({ heads: 2, headDim: 8, sequences: CROPS, storage }, BASELINE_CAPABILITIES).bytes;
+  t.deepEqual([bytes('f32'), bytes('f16')], [49 * 2 * (4 * 32 + 4), 49 * 2 * (2 * 32 + 4)], 'bytes of both storages');
   for (const headDim of [4, 12, 136]) {
     t.throws(
-      () => attentionKernel.plan({ heads: 1, headDim, sequences: CROPS }, BASELINE_CAPABILITIES),
+      () => tiled.plan({ heads: 1, headDim, sequences: CROPS }, BASELINE_CAPABILITIES),
       GpuError,
       `a head dim of ${headDim} is refused`,
     );
@@ -70,8 +104,15 @@ test('attention plans', (t) => {
   t.end();
 });
 
-function check(name: string, heads: number, headDim: number, sequences: PackedSequences, amplitude = 1.5) {
+interface Also {
+  readonly amplitude?: number;
+  readonly half?: boolean;
+  readonly hardwareToo?: boolean;
+}
+
+function check(name: string, heads: number, headDim: number, sequences: PackedSequences, also: Also = {}) {
   const rows = totalRows(sequences);
+  const { amplitude = 1.5, half = false, hardwareToo = false } = also;
   test(`attention ${name}`, async (t) => {
     await checkOperator(t, {
       name: `attention ${name}`,
@@ -83,31 +124,33 @@ function check(name: string, heads: number, headDim: number, sequences: PackedSe
       },
       build: (graph, { qkv }) => attention(graph, qkv, heads, sequences),
       oracle: ({ qkv }) => oracle.attention(qkv, heads, headDim, sequences).out,
+      half,
+      hardwareToo,
     });
   });
 }
 
 check('2 × 8, sequences of 17 and 5', 2, 8, CROPS);
 check('2 × 8, one sequence of 257', 2, 8, [{ count: 1, length: 257 }]);
-check('2 × 8, sequences of 50 and 261', 2, 8, [
+const LONG = [
   { count: 2, length: 50 },
   { count: 1, length: 261 },
-]);
-check('2 × 8, sequences of 1', 2, 8, [{ count: 3, length: 1 }]);
+];
+check('2 × 8, sequences of 50 and 261', 2, 8, LONG, { half: true, hardwareToo: true });
+check('2 × 8, sequences of 1', 2, 8, [{ count: 3, length: 1 }], { half: true });
 check('3 × 16, sequences of 17 and 5', 3, 16, CROPS);
 check('1 × 24, sequences of 5 and 17', 1, 24, [...CROPS].reverse());
-check('2 × 64, sequences of 17 and 5', 2, 64, CROPS);
+check('2 × 64, sequences of 17 and 5', 2, 64, CROPS, { half: true });
 check('1 × 72, sequences of 17 and 5', 1, 72, CROPS);
 check('1 × 128, sequences of 17 and 5', 1, 128, CROPS);
 // Uniform in ±a, a score has the standard deviation a² / 3 at any head dim: 20 here, so most rows see one key.
-check('2 × 64, scores of σ 20', 2, 64, CROPS, Math.sqrt(60));
+check('2 × 64, scores of σ 20', 2, 64, CROPS, { amplitude: Math.sqrt(60) });
 
-/** Output and gradient of one attention, with the tiles for the given kind of adapter. */
-async function run(gpu: Gpu, software: boolean, sequences: PackedSequences): Promise<Float32Array[]> {
-  const seen: Gpu = Object.create(gpu, { capabilities: { value: { ...gpu.capabilities, software } } });
+/** Output and gradient of one attention by the kernels of a family. */
+async function run(gpu: Gpu, sequences: PackedSequences, family?: AttentionFamily): Promise<Float32Array[]> {
   const [heads, headDim] = [2, 64];
   const rows = totalRows(sequences);
-  const program = new Program(seen, 'attention tiles');
+  const program = new Program(gpu, 'attention family');
   const graph = new Graph(program);
   const qkv = program.input('qkv', [rows, 3 * heads * headDim]);
   qkv.requiresGrad = true;
@@ -115,7 +158,7 @@ async function run(gpu: Gpu, software: boolean, sequences: PackedSequences): Pro
     qkv,
     noise(qkv.elements, 51).map((v) => 2 * v),
   );
-  const out = program.keep(attention(graph, qkv, heads, sequences));
+  const out = program.keep(attention(graph, qkv, heads, sequences, family));
   graph.backward([[out, program.constant('seed', out.shape, noise(out.elements, 52))]]);
   const gradient = program.keep(graph.gradientOf(qkv)!);
   await program.compile({ guard: true });
@@ -127,12 +170,15 @@ async function run(gpu: Gpu, software: boolean, sequences: PackedSequences): Pro
   return results as Float32Array[];
 }
 
-test('attention with the tiles for GPUs and with those for CPU adapters', async (t) => {
+test('attention with the tiles for GPUs, with those for CPU adapters, and by the fastest family', async (t) => {
   const gpu = await testGpu();
   const sequences = [{ count: 1, length: 65 }, ...CROPS];
-  const [wide, narrow] = [await run(gpu, false, sequences), await run(gpu, true, sequences)];
-  allClose(t, wide[0], narrow[0], 'the same output');
-  allClose(t, wide[1], narrow[1], 'the same gradient');
+  const wide = await run(plannedAsHardware(gpu), sequences, 'tiled');
+  for (const family of ['tiled', undefined] as const) {
+    const other = await run(gpu, sequences, family);
+    allClose(t, other[0], wide[0], `${family ?? 'fastest'}: the same output`);
+    allClose(t, other[1], wide[1], `${family ?? 'fastest'}: the same gradient`);
+  }
 });
 
 test('attention refuses what does not fit', async (t) => {

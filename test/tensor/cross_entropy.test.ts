@@ -1,10 +1,10 @@
-import test from 'tape';
+import test, { type Test } from 'tape';
 import { Program } from '../../src/gpu/program.js';
+import type { Storage } from '../../src/gpu/tensor.js';
 import { goldenImage } from '../../src/io/golden_hash.js';
-import { type CrossEntropyTerm, crossEntropy } from '../../src/tensor/cross_entropy.js';
-import { Graph } from '../../src/tensor/graph.js';
-import { NO_ROW } from '../../src/tensor/rows.js';
-import { allClose, checkOperator, noise, testGpu } from '../fixture.js';
+import { crossEntropyTile } from '../../src/tensor/cross_entropy.js';
+import { sumOfViews } from '../../src/tensor/prototype_loss.js';
+import { allClose, noise, sameBits, testGpu } from '../fixture.js';
 import { COMPONENT_CASES, componentGoldens, GOLDEN_TOLERANCE, NO_GOLDENS } from '../oracle/component_goldens.js';
 import * as oracle from '../oracle/cross_entropy.js';
 import { softmaxCenter } from '../oracle/teacher_targets.js';
@@ -21,42 +21,44 @@ interface Setting {
   readonly student: Float32Array;
   readonly columns: number;
   readonly targets: Float32Array;
-  readonly pairs: Uint32Array;
+  readonly targetShift?: number;
+  /** Of all rows; those of the tile begin at `before`. */
   readonly weights: Float32Array;
-  readonly terms: readonly CrossEntropyTerm[];
+  readonly before?: number;
+  readonly upstream?: number;
+  readonly gradient?: Storage;
 }
 
-/** Records the operator over `student` as a followed input. */
-function record(graph: Graph, setting: Setting) {
-  const { program } = graph;
-  const rows = setting.weights.length;
-  const student = program.input('student', [rows, setting.columns]);
-  student.requiresGrad = true;
-  program.write(student, setting.student);
-  const targetRows = setting.targets.length / setting.columns;
-  const loss = crossEntropy(graph, {
-    student,
-    targets: program.constant('targets', [targetRows, setting.columns], setting.targets),
-    pairs: program.constant('pairs', [rows, setting.pairs.length / rows], setting.pairs),
-    weights: program.constant('weights', [rows], setting.weights),
-    temperature: TEMPERATURE,
-    terms: setting.terms,
-  });
-  return { student, loss };
-}
-
-/** Loss and gradient of the student, with an upstream gradient of 1 for each term. */
-async function lossAndGradient(setting: Setting): Promise<[Float32Array, Float32Array]> {
+/** Row losses of the tile, and the gradient, twice under guard. */
+async function lossAndGradient(t: Test, setting: Setting): Promise<[Float32Array, Float32Array]> {
+  const { student, columns, targets, targetShift, weights, before = 0, gradient = 'f32' } = setting;
   const program = new Program(await testGpu(), 'cross-entropy');
-  const graph = new Graph(program);
-  const { student, loss } = record(graph, setting);
-  graph.backward([[program.keep(loss), program.constant('seed', loss.shape, new Float32Array(loss.elements).fill(1))]]);
-  const gradient = program.keep(graph.gradientOf(student)!);
+  const rows = student.length / columns;
+  const loss = program.keep(program.intermediate('loss', [weights.length]));
+  const dlogits = program.keep(program.intermediate('d_logits', [rows, columns], gradient));
+  const tile = {
+    logits: program.constant('student', [rows, columns], student),
+    targets: program.constant('targets', [targets.length / columns, columns], targets),
+    targetShift,
+    weights: program.constant('weights', [weights.length], weights),
+    before,
+    temperature: TEMPERATURE,
+  };
+  const upstream = program.constant('upstream', [2], Float32Array.of(99, setting.upstream ?? 1));
+  crossEntropyTile(program, { ...tile, loss, gradient: { upstream, term: 1, into: dlogits } });
+  const alone = program.keep(program.intermediate('loss alone', [weights.length]));
+  crossEntropyTile(program, { ...tile, loss: alone });
   await program.compile({ guard: true });
   program.run();
-  const [value, dstudent] = await program.readAll([loss, gradient]);
+  const [value, slope] = await program.readAll([loss, dlogits]);
+  program.run();
+  const again = await program.readAll([loss, dlogits, alone]);
+  sameBits(t, value, again[0], 'losses: the same bits twice');
+  sameBits(t, slope, again[1], 'gradient: the same bits twice');
+  sameBits(t, value, again[2], 'losses without gradient: the same bits');
+  t.deepEqual(await program.checkGuards(), [], 'nothing written past a tensor');
   program.dispose();
-  return [value as Float32Array, dstudent as Float32Array];
+  return [value.subarray(before, before + rows) as Float32Array, slope as Float32Array];
 }
 
 const Z = [0.1, 0.2, -0.3, 0.05, 0, 0.4, 0.1, -0.2, 0.3, -0.1, 0.2, 0];
@@ -64,68 +66,58 @@ const S = Float32Array.of(0.2, 0.1, 0, -0.1, 0.05, 0.3, -0.2, 0.1, 0, 0.1, 0.2, 
 
 test('cross-entropy, golden numbers of the specification', async (t) => {
   const targets = Float32Array.from(softmaxCenter(Z, [0, 0, 0, 0], 0.05));
-  const rows = [0, 1, 2].map((r) =>
-    oracle.crossEntropyOfRow(targets.subarray(4 * r, 4 * r + 4), S.subarray(4 * r, 4 * r + 4), TEMPERATURE),
-  );
-  allClose(t, rows, [1.410054, 0.215461, 3.195545], 'the oracle, row by row', { absolute: 1e-6, relative: 0 });
-  const pairs = Uint32Array.of(0, 1, 2);
-  const common = { student: S, columns: 4, targets, pairs };
-  const third = new Float32Array(3).fill(1 / 3);
-  const [dino] = await lossAndGradient({ ...common, weights: third, terms: [{ name: 'dino', rows: 3 }] });
-  allClose(t, dino, [1.60702], 'the mean over the batch', { absolute: 3e-6, relative: 0 });
+  const golden = [1.410054, 0.215461, 3.195545];
+  const common = { student: S, columns: 4, targets };
+  const ones = { ...common, weights: new Float32Array(3).fill(1) };
+  const exact = oracle.crossEntropyRows({ ...ones, temperature: TEMPERATURE });
+  allClose(t, exact, golden, 'the oracle, row by row', { absolute: 1e-6, relative: 0 });
+  const [rows] = await lossAndGradient(t, ones);
+  allClose(t, rows, golden, 'row by row', { absolute: 3e-6, relative: 0 });
   // The three rows as the masked patches of three images with masks 1100, 0010 and 0000.
-  const weights = Float32Array.of(1 / 6, 1 / 6, 1 / 3);
-  const [ibot] = await lossAndGradient({ ...common, weights, terms: [{ name: 'ibot', rows: 3 }] });
-  allClose(t, ibot, [1.336101], 'the masked form', { absolute: 3e-6, relative: 0 });
+  const [masked] = await lossAndGradient(t, { ...common, weights: Float32Array.of(1 / 6, 1 / 6, 1 / 3) });
+  const sum = masked.reduce((a, b) => a + b, 0);
+  allClose(t, [sum], [1.336101], 'the masked form', { absolute: 3e-6, relative: 0 });
 });
 
-for (const [rows, columns, pairsPerRow] of [
-  [1, 1, 1],
-  [1, 40, 1],
-  [7, 257, 2],
-  [9, 64, 2],
-  [5, 1030, 1],
-  [3, 4099, 2],
+for (const [rows, columns, targetRows, targetShift] of [
+  [1, 4, 1, 0],
+  [1, 40, 1, 0],
+  [7, 260, 4, 0],
+  [8, 64, 8, 4],
+  [50, 1032, 50, 0],
+  [261, 36, 29, 27],
+  [3, 4100, 2, 1],
 ]) {
-  test(`cross-entropy ${rows} x ${columns}, ${pairsPerRow} target rows`, async (t) => {
-    const targetRows = 4;
-    const targets = probabilities(targetRows, columns, 2);
-    const pairs = Uint32Array.from({ length: rows * pairsPerRow }, (_, i) => (i * 5 + 1) % targetRows);
-    const weights = noise(rows, 3).map((value) => 0.5 + 0.4 * value);
-    const termRows = rows > 1 ? [1, rows - 2, 1] : [1];
-    if (pairsPerRow === 2) pairs[1] = NO_ROW;
-    await checkOperator(t, {
-      name: `cross_entropy ${rows}x${columns}`,
-      inputs: {
-        student: { shape: [rows, columns], data: noise(rows * columns, 1) },
-        targets: { shape: [targetRows, columns], data: targets, constant: true },
-        weights: { shape: [rows], data: weights, constant: true },
-      },
-      build: (graph, inputs) =>
-        crossEntropy(graph, {
-          student: inputs.student,
-          targets: inputs.targets,
-          weights: inputs.weights,
-          pairs: graph.program.constant('pairs', [rows, pairsPerRow], pairs),
-          temperature: TEMPERATURE,
-          terms: termRows.map((count, i) => ({ name: `term ${i}`, rows: count })),
-        }),
-      oracle: (inputs) =>
-        oracle.crossEntropy({
-          student: inputs.student,
-          targets: inputs.targets,
-          weights: inputs.weights,
-          columns,
-          pairs,
-          temperature: TEMPERATURE,
-          termRows,
-        }),
-    });
+  test(`cross-entropy ${rows} x ${columns}, ${targetRows} target rows`, async (t) => {
+    const targets = probabilities(targetRows, columns, 2).map((value) => 2 * value);
+    const before = 5;
+    const weights = noise(before + rows + 2, 3).map((value) => 0.5 + 0.4 * value);
+    const student = noise(rows * columns, 1);
+    const exact = {
+      student,
+      columns,
+      targets: Float32Array.from(
+        { length: rows * columns },
+        (_, i) => targets[((Math.floor(i / columns) + targetShift) % targetRows) * columns + (i % columns)],
+      ),
+      weights: weights.subarray(before, before + rows),
+      temperature: TEMPERATURE,
+    };
+    const setting = { student, columns, targets, targetShift, weights, before, upstream: 3 };
+    const expected = oracle.crossEntropyGradient(exact).map((value) => 3 * value);
+    for (const gradient of ['f32', 'f16'] as const) {
+      const [loss, slope] = await lossAndGradient(t, { ...setting, gradient });
+      allClose(t, loss, oracle.crossEntropyRows(exact), `${gradient}: losses`);
+      allClose(t, slope, expected, `${gradient}: gradient`, {
+        absolute: 1e-6,
+        relative: gradient === 'f32' ? 1e-5 : 1e-3,
+      });
+    }
   });
 }
 
 test('cross-entropy of padding: exactly zero, whatever the rows hold', async (t) => {
-  const columns = 70;
+  const columns = 72;
   const [rows, used] = [6, 3];
   const student = noise(rows * columns, 1);
   student.fill(Number.NaN, 3 * columns, 4 * columns);
@@ -135,24 +127,15 @@ test('cross-entropy of padding: exactly zero, whatever the rows hold', async (t)
     student,
     columns,
     targets: probabilities(3, columns, 2),
-    // Row 5 has a weight but no target row.
-    pairs: Uint32Array.of(0, 1, 2, 0, 1, NO_ROW),
-    weights: Float32Array.of(0.5, 0.25, 1, 0, 0, 1),
-    terms: [
-      { name: 'all', rows: 5 },
-      { name: 'without a target', rows: 1 },
-    ],
+    weights: Float32Array.of(0.5, 0.25, 1, 0, 0, 0),
   };
-  const [loss, gradient] = await lossAndGradient(setting);
-  const [clean, cleanGradient] = await lossAndGradient({
+  const [loss, gradient] = await lossAndGradient(t, setting);
+  const [clean, cleanGradient] = await lossAndGradient(t, {
     ...setting,
     student: student.slice(0, used * columns),
-    pairs: setting.pairs.slice(0, used),
     weights: setting.weights.slice(0, used),
-    terms: [{ name: 'all', rows: used }],
   });
-  t.equal(loss[0], clean[0], 'the padded loss has the bits of the loss without padding');
-  t.equal(loss[1], 0, 'a term without targets is 0');
+  t.deepEqual([...loss], [...clean, 0, 0, 0], 'the losses of the used rows have the same bits, the others are 0');
   t.deepEqual(gradient.slice(0, used * columns), cleanGradient, 'so has the gradient of the used rows');
   t.ok(
     gradient.slice(used * columns).every((value) => value === 0),
@@ -160,23 +143,23 @@ test('cross-entropy of padding: exactly zero, whatever the rows hold', async (t)
   );
 });
 
+test('cross-entropy against targets of zeros: no loss, no gradient', async (t) => {
+  const [loss, gradient] = await lossAndGradient(t, {
+    student: noise(2 * 12, 1),
+    columns: 12,
+    targets: new Float32Array(2 * 12),
+    weights: Float32Array.of(1, 1),
+  });
+  t.ok(loss.every((value) => value === 0) && gradient.every((value) => value === 0));
+});
+
 test('cross-entropy of logits that would overflow', async (t) => {
   const columns = 300;
   const student = noise(2 * columns, 6).map((value) => 200 * value);
-  const targets = probabilities(2, columns, 7);
-  const [loss] = await lossAndGradient({
-    student,
-    columns,
-    targets,
-    pairs: Uint32Array.of(0, 1),
-    weights: Float32Array.of(1, 1),
-    terms: [{ name: 'large', rows: 2 }],
-  });
-  const expected = [0, 1].reduce((sum, r) => {
-    const row = (values: Float32Array) => values.subarray(r * columns, (r + 1) * columns);
-    return sum + oracle.crossEntropyOfRow(row(targets), row(student), TEMPERATURE);
-  }, 0);
-  allClose(t, loss, [expected], 'the loss', { absolute: 0, relative: 1e-5 });
+  const exact = { student, columns, targets: probabilities(2, columns, 7), weights: Float32Array.of(1, 1) };
+  const [loss] = await lossAndGradient(t, exact);
+  const expected = oracle.crossEntropyRows({ ...exact, temperature: TEMPERATURE });
+  allClose(t, loss, expected, 'the losses', { absolute: 0, relative: 1e-5 });
 });
 
 for (const name of COMPONENT_CASES) {
@@ -187,38 +170,39 @@ for (const name of COMPONENT_CASES) {
       return;
     }
     const { B, K, expected } = goldens;
-    const half = B / 2;
     // Each of two student chunks against both halves of the targets, means over the half batch, all summed.
-    const [loss, gradient] = await lossAndGradient({
+    const program = new Program(await testGpu(), 'views');
+    const views = program.keep(sumOfViews(program, program.constant('targets', [B, K], expected('sk.out'))));
+    await program.compile();
+    program.run();
+    const targets = (await program.read(views)) as Float32Array;
+    program.dispose();
+    const [loss, gradient] = await lossAndGradient(t, {
       student: goldenImage('loss.student', [B, K]).map((value) => 0.5 * value),
       columns: K,
-      targets: expected('sk.out'),
-      pairs: Uint32Array.from({ length: 2 * B }, (_, i) => ((i >> 1) % half) + (i % 2) * half),
-      weights: new Float32Array(B).fill(1 / half),
-      terms: [{ name: 'dino', rows: B }],
+      targets,
+      weights: new Float32Array(B).fill(2 / B),
     });
-    allClose(t, loss, expected('dino.loss'), 'loss', GOLDEN_TOLERANCE);
-    const dino = expected('dino.grad');
-    allClose(t, gradient, dino, 'gradient', { absolute: 1e-6, relative: 1e-4 });
+    allClose(t, [loss.reduce((a, b) => a + b, 0)], expected('dino.loss'), 'loss', GOLDEN_TOLERANCE);
+    allClose(t, gradient, expected('dino.grad'), 'gradient', { absolute: 1e-6, relative: 1e-4 });
   });
 }
 
 test('cross-entropy refuses shapes that do not fit', async (t) => {
   const program = new Program(await testGpu(), 'cross-entropy refused');
-  const graph = new Graph(program);
   const options = {
-    student: program.input('student', [3, 8]),
+    logits: program.input('student', [3, 8]),
     targets: program.input('targets', [2, 8]),
-    pairs: program.input('pairs', [3, 1], 'u32'),
-    weights: program.input('weights', [3]),
+    weights: program.input('weights', [4]),
+    loss: program.intermediate('loss', [4]),
+    before: 1,
     temperature: TEMPERATURE,
-    terms: [{ name: 'dino', rows: 3 }],
   };
   const refused = (change: Partial<typeof options>, message: RegExp): void => {
-    t.throws(() => crossEntropy(graph, { ...options, ...change }), message);
+    t.throws(() => crossEntropyTile(program, { ...options, ...change }), message);
   };
-  refused({ targets: program.input('other', [2, 9]) }, /student \[3,8\] and targets \[2,9\]/);
-  refused({ pairs: program.input('one pair', [1, 1], 'u32') }, /pairs must be u32 \[3, P\]/);
-  refused({ weights: program.input('weight', [1]) }, /weights \[1\]/);
-  refused({ terms: [{ name: 'dino', rows: 2 }] }, /\(dino 2\) must cover the 3 student rows/);
+  refused({ targets: program.input('other', [2, 12]) }, /student \[3,8\] and targets \[2,12\]/);
+  refused({ before: 2 }, /weights \[4\] and losses \[4\] must hold rows 2 to 4/);
+  const ragged = { logits: program.input('ragged', [3, 7]), targets: program.input('ragged targets', [2, 7]) };
+  refused(ragged, /multiple of 4/);
 });

@@ -9,7 +9,7 @@ for (const [rows, columns] of [
   [1, 8],
   [50, 24],
   [257, 64],
-  [7, 261],
+  [7, 260],
   [3, 1536],
 ]) {
   test(`l2 normalize ${rows} x ${columns}`, async (t) => {
@@ -19,6 +19,7 @@ for (const [rows, columns] of [
       inputs: { x: { shape: [rows, columns], data: noise(rows * columns, 1) } },
       build: (graph, { x }) => l2Normalize(graph, x),
       oracle: ({ x }) => oracle.l2Normalize(x, columns),
+      half: true,
     });
   });
 }
@@ -27,9 +28,10 @@ test('l2 normalize of a range of rows: the others get no gradient', async (t) =>
   await checkOperator(t, {
     hardwareToo: true,
     name: 'l2_normalize range',
-    inputs: { x: { shape: [19, 33], data: noise(19 * 33, 2) } },
+    inputs: { x: { shape: [19, 36], data: noise(19 * 36, 2) } },
     build: (graph, { x }) => l2Normalize(graph, x, 1e-8, { rowStart: 4, rows: 9 }),
-    oracle: ({ x }) => oracle.l2Normalize(x, 33, 1e-8, 4, 9),
+    oracle: ({ x }) => oracle.l2Normalize(x, 36, 1e-8, 4, 9),
+    half: true,
   });
 });
 
@@ -43,6 +45,18 @@ test('l2 normalize of a row of zeros and of rows below epsilon', async (t) => {
     inputs: { x: { shape: [5, 12], data: x } },
     build: (graph, { x }) => l2Normalize(graph, x, 0.125),
     oracle: ({ x }) => oracle.l2Normalize(x, 12, 0.125),
+    half: true,
+  });
+});
+
+test('l2 normalize of halves into float32, whose gradient is float32', async (t) => {
+  await checkOperator(t, {
+    hardwareToo: true,
+    name: 'l2_normalize to f32',
+    inputs: { x: { shape: [50, 24], data: noise(50 * 24, 5) } },
+    build: (graph, { x }) => l2Normalize(graph, x, 1e-12, undefined, 'f32'),
+    oracle: ({ x }) => oracle.l2Normalize(x, 24),
+    half: { forward: { absolute: 1e-6 } },
   });
 });
 
@@ -51,4 +65,6 @@ test('l2 normalize refuses rows that are not there', async (t) => {
   const x = program.input('x', [5, 12]);
   const range = { rowStart: 3, rows: 3 };
   t.throws(() => l2Normalize(new Graph(program), x, 1e-12, range), /x \[5,12\] has no rows 3 to 5/);
+  const odd = program.input('odd', [5, 261]);
+  t.throws(() => l2Normalize(new Graph(program), odd), /l2_normalize: rows of 261 values/);
 });

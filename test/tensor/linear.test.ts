@@ -18,9 +18,9 @@ test('the oracle has the golden values of GELU', (t) => {
 });
 
 for (const [R, N, K] of [
-  [1, 1, 1],
+  [1, 4, 1],
   [50, 24, 40],
-  [17, 33, 21],
+  [17, 36, 21],
   [261, 72, 64],
   [600, 8, 12],
 ]) {
@@ -41,7 +41,7 @@ for (const [R, N, K] of [
 }
 
 for (const [R, K, H, N] of [
-  [5, 7, 12, 3],
+  [5, 7, 12, 4],
   [50, 32, 128, 32],
 ]) {
   test(`gelu mlp [${R}, ${K}] -> ${H} -> ${N}`, async (t) => {

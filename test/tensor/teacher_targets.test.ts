@@ -2,8 +2,15 @@ import test, { type Test } from 'tape';
 import { Program } from '../../src/gpu/program.js';
 import { Tensor } from '../../src/gpu/tensor.js';
 import { goldenImage } from '../../src/io/golden_hash.js';
-import { Graph } from '../../src/tensor/graph.js';
-import { sinkhornKnopp, softmaxCenter, type TeacherTargets, updateCenter } from '../../src/tensor/teacher_targets.js';
+import { givenLogits } from '../../src/tensor/prototype_logits.js';
+import {
+  CENTER_MOMENTUM,
+  sinkhornKnopp,
+  softmaxCenter,
+  type TeacherRows,
+  type TeacherTargets,
+  wholeTargets,
+} from '../../src/tensor/teacher_targets.js';
 import { allClose, noise, sameBits, testGpu } from '../fixture.js';
 import { COMPONENT_CASES, componentGoldens, NO_GOLDENS } from '../oracle/component_goldens.js';
 import * as oracle from '../oracle/teacher_targets.js';
@@ -14,38 +21,36 @@ interface Setting {
   readonly logits: Float32Array;
   readonly columns: number;
   readonly temperature: number;
-  readonly rowStart?: number;
-  readonly rows?: number;
   readonly count?: number;
+  /** Rows of a tile; all rows in one without it. */
+  readonly tileRows?: number;
 }
 
-type Record = (graph: Graph, targets: TeacherTargets) => void;
+type Record = (program: Program, rows: TeacherRows) => TeacherTargets;
 
-/** Runs an operator that writes targets, twice, under guard; returns all rows of the target matrix. */
+/** Runs an operator that makes targets, twice, under guard; returns all rows. */
 async function targetsOf(t: Test, setting: Setting, record: Record): Promise<Float32Array> {
-  const { logits, columns, temperature, rowStart = 0, count } = setting;
-  const allRows = logits.length / columns;
-  const rows = setting.rows ?? allRows;
+  const { logits, columns, temperature, count, tileRows } = setting;
   const program = new Program(await testGpu(), 'teacher targets');
-  const input = program.input('logits', [allRows, columns]);
+  const input = program.input('logits', [logits.length / columns, columns]);
   program.write(input, logits);
   const tau = program.input('temperature', [1]);
   program.write(tau, Float32Array.of(temperature));
   const used = count === undefined ? undefined : program.input('count', [1], 'u32');
   if (used && count !== undefined) program.write(used, Uint32Array.of(count));
-  const into = program.keep(program.intermediate('targets', [allRows, columns]));
-  record(new Graph(program), { logits: input, temperature: tau, rowStart, rows, count: used, into });
+  const rows = { logits: givenLogits(program, input, tileRows), temperature: tau, count: used };
+  const targets = program.keep(wholeTargets(program, record(program, rows)));
   await program.compile({ guard: true });
   program.run();
-  const first = await program.read(into);
+  const first = await program.read(targets);
   program.run();
-  sameBits(t, first, await program.read(into), 'the same bits twice');
+  sameBits(t, first, await program.read(targets), 'the same bits twice');
   t.deepEqual(await program.checkGuards(), [], 'nothing written past a tensor');
   program.dispose();
   return first as Float32Array;
 }
 
-const sinkhorn: Record = (graph, targets) => sinkhornKnopp(graph, targets);
+const sinkhorn: Record = (program, rows) => sinkhornKnopp(program, rows);
 
 /** Bound for probabilities: relative to the largest of them, like 1e-5 in the logits. */
 const PROBABILITIES = { absolute: 1e-6, relative: 2e-5 };
@@ -68,18 +73,21 @@ test('sinkhorn-knopp, golden numbers of the specification', async (t) => {
   allClose(t, targets, golden, 'the targets', { absolute: 2e-6, relative: 0 });
 });
 
-for (const [rows, columns] of [
-  [1, 40],
-  [4, 7],
-  [3, 65],
-  [50, 261],
-  [257, 130],
-  [18, 4099],
+for (const [rows, columns, tileRows] of [
+  [1, 40, 1],
+  [4, 7, 4],
+  [3, 65, 1],
+  [50, 261, 50],
+  [50, 261, 12],
+  [50, 264, 20],
+  [257, 130, 257],
+  [257, 130, 100],
+  [18, 4099, 18],
 ]) {
-  test(`sinkhorn-knopp ${rows} x ${columns}`, async (t) => {
+  test(`sinkhorn-knopp ${rows} x ${columns} in tiles of ${tileRows}`, async (t) => {
     const logits = noise(rows * columns, rows);
     for (const temperature of [0.04, 0.07]) {
-      const targets = await targetsOf(t, { logits, columns, temperature }, sinkhorn);
+      const targets = await targetsOf(t, { logits, columns, temperature, tileRows }, sinkhorn);
       const expected = oracle.sinkhornKnopp(logits, columns, temperature);
       allClose(t, targets, expected, `temperature ${temperature}`, PROBABILITIES);
       assertRowSums(t, targets, columns, 1, 'every row sums to 1');
@@ -90,31 +98,34 @@ for (const [rows, columns] of [
 test('sinkhorn-knopp, other numbers of iterations', async (t) => {
   for (const iterations of [1, 2, 7]) {
     const logits = noise(20 * 33, 5);
-    const record: Record = (graph, targets) => sinkhornKnopp(graph, { ...targets, iterations });
+    const record: Record = (program, rows) => sinkhornKnopp(program, { ...rows, iterations });
     const targets = await targetsOf(t, { logits, columns: 33, temperature: 0.1 }, record);
     const expected = oracle.sinkhornKnopp(logits, 33, 0.1, iterations);
     allClose(t, targets, expected, `${iterations} iterations`, PROBABILITIES);
   }
 });
 
-test('sinkhorn-knopp of some rows, of which some are used', async (t) => {
+test('sinkhorn-knopp of rows of which some are used', async (t) => {
   const columns = 70;
-  for (const count of [23, 17, 16, 5, 1]) {
-    const logits = noise(30 * columns, 8);
+  for (const [count, tileRows] of [
+    [23, 23],
+    [17, 23],
+    [16, 8],
+    [5, 8],
+    [17, 4],
+    [1, 23],
+  ]) {
+    const logits = noise(23 * columns, 8);
     // Padding may hold anything.
-    logits.fill(Number.NaN, (4 + count) * columns, 27 * columns);
-    const setting = { logits, columns, temperature: 0.06, rowStart: 4, rows: 23, count };
-    const targets = await targetsOf(t, setting, sinkhorn);
-    const used = logits.subarray(4 * columns, (4 + count) * columns);
-    const expected = oracle.sinkhornKnopp(used, columns, 0.06);
-    const got = targets.subarray(4 * columns, (4 + count) * columns);
-    allClose(t, got, expected, `${count} of 23 rows`, PROBABILITIES);
-    const padding = targets.subarray((4 + count) * columns, 27 * columns);
+    logits.fill(Number.NaN, count * columns);
+    const targets = await targetsOf(t, { logits, columns, temperature: 0.06, count, tileRows }, sinkhorn);
+    const expected = oracle.sinkhornKnopp(logits.subarray(0, count * columns), columns, 0.06);
+    const what = `${count} of 23 rows in tiles of ${tileRows}`;
+    allClose(t, targets.subarray(0, count * columns), expected, what, PROBABILITIES);
     t.ok(
-      padding.every((value) => value === 0),
+      targets.subarray(count * columns).every((value) => value === 0),
       'the rows beyond the count are zeros',
     );
-    t.ok(Number.isNaN(targets[4 * columns - 1]) && Number.isNaN(targets[27 * columns]), 'other rows are not touched');
   }
 });
 
@@ -189,6 +200,20 @@ async function centerOf(values: Float32Array): Promise<Tensor> {
   return center;
 }
 
+/** Records the targets of a setting, and the center's update. */
+function softmaxTargets(program: Program, setting: Setting, center: Tensor): Tensor {
+  const { logits, columns, temperature, count, tileRows } = setting;
+  const input = program.constant('logits', [logits.length / columns, columns], logits);
+  const targets = softmaxCenter(program, {
+    logits: givenLogits(program, input, tileRows),
+    temperature: program.constant('temperature', [1], Float32Array.of(temperature)),
+    count: count === undefined ? undefined : program.constant('count', [1], Uint32Array.of(count)),
+    momentum: CENTER_MOMENTUM,
+    center,
+  });
+  return wholeTargets(program, targets);
+}
+
 test('softmax with centering, golden numbers of the specification', async (t) => {
   const golden = [
     [0.114191, 0.843762, 0.000038, 0.042008, 0.000335, 0.997188, 0.002472, 0.000006],
@@ -199,56 +224,50 @@ test('softmax with centering, golden numbers of the specification', async (t) =>
     [0.847038, 0.000266, 0.149667, 0.00303],
   ].flat();
   const program = new Program(await testGpu(), 'two steps of centering');
-  const graph = new Graph(program);
   const center = await centerOf(new Float32Array(4));
-  const logits = program.constant('logits', [3, 4], Z);
-  const temperature = program.constant('temperature', [1], Float32Array.of(0.05));
-  const into = program.keep(program.intermediate('targets', [3, 4]));
-  softmaxCenter(graph, { logits, temperature, rowStart: 0, rows: 3, center, into });
-  updateCenter(graph, { logits, rowStart: 0, rows: 3, center });
+  const targets = program.keep(softmaxTargets(program, { logits: Z, columns: 4, temperature: 0.05 }, center));
   await program.compile();
   const close = { absolute: 1.5e-6, relative: 0 };
   program.run();
-  allClose(t, await program.read(into), golden, 'the first step has no center yet', close);
+  allClose(t, await program.read(targets), golden, 'the first step has no center yet', close);
   allClose(t, await program.read(center), [0.0133333, 0.0166667, 0, -0.005], 'the center after it', close);
   program.run();
-  allClose(t, await program.read(into), next, 'the second step uses it', close);
+  allClose(t, await program.read(targets), next, 'the second step uses it', close);
   program.dispose();
 });
 
-for (const [rows, columns, count] of [
-  [1, 40, undefined],
-  [50, 261, undefined],
-  [23, 70, 17],
-  [23, 70, 1],
-  [5, 4099, 4],
+for (const [rows, columns, count, tileRows] of [
+  [1, 40, undefined, 1],
+  [50, 261, undefined, 50],
+  [50, 261, undefined, 16],
+  [23, 70, 17, 23],
+  [23, 70, 17, 8],
+  [23, 70, 1, 4],
+  [5, 4099, 4, 5],
 ] as const) {
-  test(`softmax with centering ${rows} x ${columns}, ${count ?? 'all'} used`, async (t) => {
+  test(`softmax with centering ${rows} x ${columns}, ${count ?? 'all'} used, in tiles of ${tileRows}`, async (t) => {
     const start = noise(columns, 4).map((value) => 0.1 * value);
-    const logits = noise((rows + 2) * columns, 3);
-    const used = logits.subarray(columns, columns * (1 + (count ?? rows)));
-    logits.fill(Number.NaN, columns + used.length, columns * (1 + rows));
-    let center = await centerOf(start);
-    const setting = { logits, columns, temperature: 0.05, rowStart: 1, rows, count };
-    const targets = await targetsOf(t, setting, (graph, options) => softmaxCenter(graph, { ...options, center }));
-    const got = targets.subarray(columns, columns + used.length);
-    allClose(t, got, oracle.softmaxCenter(used, start, 0.05), 'targets', PROBABILITIES);
-    const padding = targets.subarray(columns + used.length, columns * (1 + rows));
+    const logits = noise(rows * columns, 3);
+    const used = logits.subarray(0, columns * (count ?? rows));
+    logits.fill(Number.NaN, used.length);
+    const setting = { logits, columns, temperature: 0.05, count, tileRows };
+    const still = await centerOf(start);
+    const targets = await targetsOf(t, setting, (program, teacher) =>
+      softmaxCenter(program, { ...teacher, center: still }),
+    );
+    allClose(t, targets.subarray(0, used.length), oracle.softmaxCenter(used, start, 0.05), 'targets', PROBABILITIES);
     t.ok(
-      padding.every((value) => value === 0),
+      targets.subarray(used.length).every((value) => value === 0),
       'the rows beyond the count are zeros',
     );
 
-    center = await centerOf(start);
+    const center = await centerOf(start);
     const program = new Program(await testGpu(), 'center');
-    const input = program.input('logits', [rows + 2, columns]);
-    program.write(input, logits);
-    const countTensor = count === undefined ? undefined : program.constant('count', [1], Uint32Array.of(count));
-    const options = { logits: input, rowStart: 1, rows, count: countTensor, center };
-    updateCenter(new Graph(program), options);
+    softmaxTargets(program, setting, center);
     await program.compile({ guard: true });
     program.run();
     allClose(t, await program.read(center), oracle.updateCenter(used, start), 'center', { absolute: 1e-6 });
+    sameBits(t, await program.read(still), start, 'without momentum it stays');
     program.dispose();
   });
 }
@@ -257,25 +276,18 @@ test('a step without a used row leaves the center as it is', async (t) => {
   const start = noise(45, 4);
   const center = await centerOf(start);
   const program = new Program(await testGpu(), 'center without rows');
-  const logits = program.constant('logits', [6, 45], noise(6 * 45, 2));
-  const count = program.constant('count', [1], Uint32Array.of(0));
-  updateCenter(new Graph(program), { logits, rowStart: 0, rows: 6, count, center });
+  softmaxTargets(program, { logits: noise(6 * 45, 2), columns: 45, temperature: 0.05, count: 0 }, center);
   await program.compile();
   program.run();
   sameBits(t, await program.read(center), start, 'the same bits');
   program.dispose();
 });
 
-test('teacher targets refuse rows that are not there', async (t) => {
+test('teacher targets refuse what does not fit', async (t) => {
   const program = new Program(await testGpu(), 'targets refused');
-  const graph = new Graph(program);
-  const logits = program.input('logits', [6, 8]);
+  const logits = givenLogits(program, program.input('logits', [6, 8]));
   const temperature = program.input('temperature', [1]);
-  const into = program.intermediate('targets', [6, 8]);
-  const options = { logits, temperature, into, rowStart: 0, rows: 6 };
-  t.throws(() => sinkhornKnopp(graph, { ...options, rowStart: 1 }), /logits \[6,8\] have no rows 1 to 6/);
-  t.throws(() => sinkhornKnopp(graph, { ...options, iterations: 0 }), /at least 1/);
-  const narrow = program.intermediate('narrow', [6, 7]);
-  t.throws(() => sinkhornKnopp(graph, { ...options, into: narrow }), /targets \[6,7\] have no place/);
-  t.throws(() => softmaxCenter(graph, { ...options, center: temperature }), /center \[1\]/);
+  t.throws(() => sinkhornKnopp(program, { logits, temperature, iterations: 0 }), /at least 1/);
+  t.throws(() => sinkhornKnopp(program, { logits, temperature, count: temperature }), /must be u32/);
+  t.throws(() => softmaxCenter(program, { logits, temperature, center: temperature }), /center \[1\]/);
 });

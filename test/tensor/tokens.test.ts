@@ -2,27 +2,9 @@ import test from 'tape';
 import { Program } from '../../src/gpu/program.js';
 import { Graph } from '../../src/tensor/graph.js';
 import { resampleMatrix, resizePosition } from '../../src/tensor/position.js';
-import { scaledResidual } from '../../src/tensor/residual.js';
-import { NO_ROW } from '../../src/tensor/rows.js';
-import { swiglu } from '../../src/tensor/swiglu.js';
 import { embedPatches, packTokens } from '../../src/tensor/tokens.js';
 import { allClose, checkOperator, noise, testGpu } from '../fixture.js';
 import * as oracle from '../oracle/tokens.js';
-
-for (const [rows, hidden] of [
-  [1, 1],
-  [50, 24],
-  [257, 40],
-]) {
-  test(`swiglu ${rows} x ${hidden}`, async (t) => {
-    await checkOperator(t, {
-      name: `swiglu ${rows}x${hidden}`,
-      inputs: { x: { shape: [rows, 2 * hidden], data: noise(2 * rows * hidden, 1).map((v) => 4 * v) } },
-      build: (graph, { x }) => swiglu(graph, x),
-      oracle: ({ x }) => oracle.swiglu(x, hidden),
-    });
-  });
-}
 
 test('positions resized: the golden numbers of the specification', (t) => {
   const grid = (y: number, x: number): number => (5 * y + x) ** 2 / 10;
@@ -85,17 +67,17 @@ for (const [side, height, width, antialias] of [
 
 for (const registers of [0, 2]) {
   test(`tokens of two groups packed, ${registers} registers, one group masked`, async (t) => {
-    const D = 12;
+    const D = 24;
     const masks = [0, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0];
     await checkOperator(t, {
       name: 'pack tokens',
       inputs: {
         embedded: { shape: [3 * 4 + 5 * 3, D], data: noise(27 * D, 1) },
-        cls: { shape: [1, 1, D], data: noise(D, 2) },
-        ...(registers ? { registers: { shape: [1, registers, D], data: noise(registers * D, 3) } } : {}),
-        mask: { shape: [1, D], data: noise(D, 4) },
-        position: { shape: [5, D], data: noise(5 * D, 5) },
-        small: { shape: [4, D], data: noise(4 * D, 6) },
+        cls: { shape: [1, 1, D], data: noise(D, 2), weight: true },
+        ...(registers ? { registers: { shape: [1, registers, D], data: noise(registers * D, 3), weight: true } } : {}),
+        mask: { shape: [1, D], data: noise(D, 4), weight: true },
+        position: { shape: [5, D], data: noise(5 * D, 5), weight: true },
+        small: { shape: [4, D], data: noise(4 * D, 6), weight: true },
       },
       build: (graph, { embedded, cls, registers: reg, mask, position, small }) =>
         packTokens(
@@ -119,6 +101,7 @@ for (const registers of [0, 2]) {
           mask,
           D,
         ),
+      half: true,
     });
   });
 }
@@ -129,9 +112,9 @@ test('one position table used by two groups gets both gradients', async (t) => {
     name: 'shared position',
     inputs: {
       embedded: { shape: [12, D], data: noise(12 * D, 1) },
-      cls: { shape: [D], data: noise(D, 2) },
-      mask: { shape: [D], data: noise(D, 3), constant: true },
-      position: { shape: [5, D], data: noise(5 * D, 4) },
+      cls: { shape: [D], data: noise(D, 2), weight: true },
+      mask: { shape: [D], data: noise(D, 3), constant: true, weight: true },
+      position: { shape: [5, D], data: noise(5 * D, 4), weight: true },
     },
     build: (graph, { embedded, cls, mask, position }) =>
       packTokens(
@@ -145,63 +128,41 @@ test('one position table used by two groups gets both gradients', async (t) => {
       ),
     oracle: ({ embedded, cls, mask, position }) =>
       oracle.packTokens(embedded, [{ count: 3, patches: 4, position }], cls, [], mask, D),
+    half: true,
   });
 });
 
-for (const gamma of [true, false]) {
-  test(`residual of kept rows, ${gamma ? 'with' : 'without'} LayerScale`, async (t) => {
-    const [N, D] = [37, 20];
-    const kept = [5, 36, 0, 11];
-    const scale = [1.5, 1.5, 2, 2];
-    const inverse = new Uint32Array(N).fill(NO_ROW);
-    kept.forEach((row, r) => {
-      inverse[row] = r;
-    });
-    await checkOperator(t, {
-      name: 'scaled residual',
-      inputs: {
-        x: { shape: [N, D], data: noise(N * D, 1) },
-        branch: { shape: [kept.length, D], data: noise(kept.length * D, 2) },
-        ...(gamma ? { gamma: { shape: [D], data: noise(D, 3) } } : {}),
-      },
-      build: (graph, { x, branch, gamma: g }) =>
-        scaledResidual(graph, x, branch, g, {
-          subset: {
-            index: graph.program.constant('index', [kept.length], Uint32Array.from(kept)),
-            inverse: graph.program.constant('inverse', [N], inverse),
-          },
-          scale: graph.program.constant('scale', [kept.length], Float32Array.from(scale)),
-        }),
-      oracle: ({ x, branch, gamma: g }) =>
-        x.map((v, i) => {
-          const r = kept.indexOf(Math.floor(i / D));
-          return r < 0 ? v : v + scale[r] * (g ? g[i % D] : 1) * branch[r * D + (i % D)];
-        }),
-    });
-  });
-}
-
-test('residual of all rows with LayerScale', async (t) => {
+test('sequences summed by several invocations each, as on hardware', async (t) => {
+  const [D, count, patches] = [264, 70, 2];
+  const masks = Array.from(noise(count * patches, 8), (v) => Number(v < 0));
   await checkOperator(t, {
-    name: 'residual',
+    name: 'many sequences',
     inputs: {
-      x: { shape: [261, 24], data: noise(261 * 24, 1) },
-      branch: { shape: [261, 24], data: noise(261 * 24, 2) },
-      gamma: { shape: [24], data: noise(24, 3) },
+      embedded: { shape: [count * patches, D], data: noise(count * patches * D, 1) },
+      cls: { shape: [D], data: noise(D, 2), weight: true },
+      mask: { shape: [D], data: noise(D, 3), weight: true },
+      position: { shape: [1 + patches, D], data: noise((1 + patches) * D, 4), weight: true },
     },
-    build: (graph, { x, branch, gamma }) => scaledResidual(graph, x, branch, gamma),
-    oracle: ({ x, branch, gamma }) => x.map((v, i) => v + gamma[i % 24] * branch[i]),
+    build: (graph, { embedded, cls, mask, position }) => {
+      const masked = graph.program.constant('masks', [count, patches], Uint32Array.from(masks));
+      return packTokens(graph, embedded, [{ count, patches, position, mask: masked }], { cls, mask });
+    },
+    oracle: ({ embedded, cls, mask, position }) =>
+      oracle.packTokens(embedded, [{ count, patches, position, mask: masks }], cls, [], mask, D),
+    half: true,
+    hardwareToo: true,
   });
 });
 
 test('gradient of a patch embedding whose columns are no multiple of four', async (t) => {
   const [count, side, P, D] = [2, 6, 3, 8];
-  const images = noise(count * 3 * side * side, 1);
+  // Values that halves hold exactly: pixels are rounded in the graph, not before it.
+  const images = noise(count * 3 * side * side, 1).map((v) => Math.round(64 * v) / 64);
   await checkOperator(t, {
     name: 'embed patches',
     inputs: {
-      weight: { shape: [D, 3, P, P], data: noise(D * 27, 2) },
-      bias: { shape: [D], data: noise(D, 3) },
+      weight: { shape: [D, 3, P, P], data: noise(D * 27, 2), weight: true },
+      bias: { shape: [D], data: noise(D, 3), weight: true },
     },
     build: (graph, { weight, bias }) => {
       const pixels = graph.program.constant('images', [count, 3, side, side], images);
@@ -227,12 +188,13 @@ test('gradient of a patch embedding whose columns are no multiple of four', asyn
       }
       return out;
     },
+    half: true,
   });
 });
 
 test('patches of bytes and of floats: cut, normalised and embedded alike', async (t) => {
   const gpu = await testGpu();
-  const [count, height, width, P, D] = [3, 14, 21, 7, 10];
+  const [count, height, width, P, D] = [3, 14, 21, 7, 16];
   const bytes = Uint8Array.from({ length: count * height * width * 3 }, (_, i) => (i * 37 + (i >> 3)) % 256);
   const mean = [0.485, 0.456, 0.406];
   const std = [0.229, 0.224, 0.225];
@@ -262,7 +224,13 @@ test('patches of bytes and of floats: cut, normalised and embedded alike', async
       }
     }
   }
-  for (const kind of ['bytes', 'floats'] as const) {
+  for (const [kind, storage, tolerance] of [
+    ['bytes', 'f32', { relative: 1e-5, absolute: 1e-4 }],
+    ['floats', 'f32', { relative: 1e-5, absolute: 1e-4 }],
+    // Pixels and weights are rounded to halves, each to 2^-11 of itself.
+    ['bytes', 'f16', { relative: 2e-3 }],
+    ['floats', 'f16', { relative: 2e-3 }],
+  ] as const) {
     const program = new Program(gpu, 'patches');
     const words = new Uint8Array(Math.ceil(bytes.length / 4) * 4);
     words.set(bytes);
@@ -272,7 +240,7 @@ test('patches of bytes and of floats: cut, normalised and embedded alike', async
         : program.constant('pixels', [count, 3, height, width], floats);
     const out = program.keep(
       embedPatches(
-        new Graph(program),
+        new Graph(program, storage),
         [{ pixels, bytes: kind === 'bytes', count, height, width }],
         program.constant('weight', [D, 3, P, P], weight),
         program.constant('bias', [D], bias),
@@ -281,7 +249,7 @@ test('patches of bytes and of floats: cut, normalised and embedded alike', async
     );
     await program.compile({ guard: true });
     program.run();
-    allClose(t, await program.read(out), expected, `patches of ${kind}`, { relative: 1e-5, absolute: 1e-4 });
+    allClose(t, await program.read(out), expected, `patches of ${kind} in ${storage}`, tolerance);
     t.deepEqual(await program.checkGuards(), [], 'nothing written past a tensor');
     program.dispose();
   }
@@ -291,10 +259,26 @@ test('patches of bytes and of floats: cut, normalised and embedded alike', async
       embedPatches(
         new Graph(program),
         [{ pixels: program.input('p', [1, 3, 15, 14]), count: 1, height: 15, width: 14 }],
-        program.input('w', [2, 3, 7, 7]),
+        program.input('w', [4, 3, 7, 7]),
         undefined,
         7,
       ),
     /15 x 14 do not divide into patches of 7/,
   );
+});
+
+test('widths that activations cannot have are refused with the cure', async (t) => {
+  const program = new Program(await testGpu(), 'widths');
+  const pixels = program.input('p', [1, 3, 14, 14]);
+  const embed = (width: number, storage: 'f32' | 'f16') => () => {
+    const weight = program.input(`w ${width} ${storage}`, [width, 3, 7, 7]);
+    embedPatches(new Graph(program, storage), [{ pixels, count: 1, height: 14, width: 14 }], weight, undefined, 7);
+  };
+  t.throws(embed(10, 'f32'), /tokens of 10 columns: .* a multiple of 4/);
+  t.throws(embed(12, 'f16'), /tokens of 12 columns: .* a multiple of 8: .*train\.dtype f32/);
+  t.doesNotThrow(embed(12, 'f32'));
+  const special = { cls: program.input('cls', [12]), mask: program.input('mask', [12]) };
+  const group = { count: 1, patches: 4, position: program.input('position', [5, 12]) };
+  const embedded = program.input('embedded', [4, 12], 'f16');
+  t.throws(() => packTokens(new Graph(program, 'f16'), embedded, [group], special), /tokens of 12 columns/);
 });

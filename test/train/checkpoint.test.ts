@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import {
   copyFileSync,
   existsSync,
@@ -13,6 +14,7 @@ import { join } from 'node:path';
 import test from 'tape';
 import { DataError } from '../../src/errors.js';
 import { encodeSafetensors, readSafetensors } from '../../src/io/safetensors.js';
+import { LOSS_SCALE, lossScaleState, readLossScale } from '../../src/tensor/loss_scale.js';
 import { type ParameterSpec, ParameterStore } from '../../src/tensor/parameters.js';
 import {
   type CheckpointState,
@@ -43,6 +45,7 @@ async function stores(specs = SPECS, seed = 0): Promise<CheckpointStores & { dis
     firstMoment: student.like('first moment'),
     secondMoment: student.like('second moment'),
     centers: new ParameterStore(gpu, 'centers', [{ name: 'dino_loss.center', shape: [1, 7] }]),
+    lossScale: new ParameterStore(gpu, 'loss scale', [LOSS_SCALE]),
   };
   let n = seed;
   for (const store of Object.values(all)) {
@@ -52,6 +55,7 @@ async function stores(specs = SPECS, seed = 0): Promise<CheckpointStores & { dis
     ]);
     if (seed > 0) await store.writeAll(new Map(values));
   }
+  await all.lossScale.write(LOSS_SCALE.name, lossScaleState({ scale: 2 ** seed, cleanSteps: 5, skippedSteps: seed }));
   const dispose = (): void => {
     for (const store of Object.values(all)) store.dispose();
   };
@@ -64,9 +68,9 @@ function state(step: number): CheckpointState {
 }
 
 async function contents(all: CheckpointStores): Promise<string> {
-  const { student, teacher, firstMoment, secondMoment, centers } = all;
+  const { student, teacher, firstMoment, secondMoment, centers, lossScale } = all;
   const maps = await Promise.all(
-    [student, teacher, firstMoment, secondMoment, centers].map((store) => store.readAll()),
+    [student, teacher, firstMoment, secondMoment, centers, lossScale].map((store) => store.readAll()),
   );
   return JSON.stringify(maps.map((map) => [...map].map(([name, values]) => [name, [...values]])));
 }
@@ -188,6 +192,39 @@ test('a damaged checkpoint is refused whole, with the way on', async (t) => {
     t.match(await attempt('student.safetensors', flip), /there is no earlier checkpoint: start the run again$/);
     t.equal(await contents(read), before, 'nothing was written to the GPU');
     t.match(await message(openCheckpoint(join(out, 'nowhere'))), /holds no checkpoint; start the run again/);
+    read.dispose();
+    written.dispose();
+  })();
+});
+
+test('a checkpoint from before there was a loss scale', async (t) => {
+  await inFolder(async (out) => {
+    const written = await stores(SPECS, 1);
+    const folder = await writeCheckpoint(out, written, state(40), CONFIG, 5);
+    const path = join(folder, 'optimizer.safetensors');
+    const { tensors, float32 } = readSafetensors(readFileSync(path));
+    t.ok(tensors.has(LOSS_SCALE.name), 'a new one has it');
+    const others = [...tensors].filter(([name]) => name !== LOSS_SCALE.name);
+    const bytes = encodeSafetensors(
+      others.map(([name, { shape }]) => [name, { dtype: 'F32' as const, shape, data: float32(name) }]),
+    );
+    writeFileSync(path, bytes);
+    const statePath = join(folder, 'state.json');
+    const json = JSON.parse(readFileSync(statePath, 'utf8')) as { files: Record<string, unknown> };
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    json.files['optimizer.safetensors'] = { bytes: bytes.length, sha256 };
+    writeFileSync(statePath, JSON.stringify(json));
+    const read = await stores(SPECS, 3);
+    await loadCheckpoint(out, await openCheckpoint(out), read);
+    const contentsWithout = async (all: CheckpointStores): Promise<string> =>
+      contents({ ...all, lossScale: all.centers });
+    t.equal(await contentsWithout(read), await contentsWithout(written), 'the rest is loaded');
+    const values = (await read.lossScale.readAll()).get(LOSS_SCALE.name)!;
+    t.deepEqual(
+      readLossScale(values),
+      { scale: 8, cleanSteps: 0, appliedSteps: 40, skippedSteps: 0 },
+      'its steps count as applied, with the scale that the run begins with',
+    );
     read.dispose();
     written.dispose();
   })();

@@ -6,7 +6,8 @@ import { encodeSafetensors, readSafetensors } from '../../src/io/safetensors.js'
 import { loadConfig } from '../../src/train/config.js';
 import { METRICS, readMetrics } from '../../src/train/metrics.js';
 import { Progress } from '../../src/train/progress.js';
-import { planTraining, train } from '../../src/train/trainer.js';
+import { checkTrainingFits, planTraining } from '../../src/train/plan.js';
+import { train } from '../../src/train/trainer.js';
 import { testGpu } from '../fixture.js';
 import { inTemporaryFolder, tinyConfig, tinySource } from './tiny_run.js';
 
@@ -174,7 +175,7 @@ test('what cannot be trained is refused before anything is written', async (t) =
     const out = join(folder, 'run');
     const attempt = (changes: string[], source = tinySource()) =>
       failure(train({ gpu, config: tinyConfig(...changes), source, out }));
-    t.ok((await attempt(['train.dtype=f16'])) instanceof UsageError);
+    t.ok((await attempt(['train.loss_scale=3'])) instanceof UsageError);
     t.ok((await attempt(['crops.local_crops_number=0'])) instanceof UsageError);
     t.ok((await attempt(['student.pretrained_weights=/nowhere'])) instanceof DataError);
     t.notOk(existsSync(out));
@@ -196,6 +197,9 @@ test('a plan counts what a run would take, and runs nothing', async (t) => {
   t.equal(plan.backboneParameters, backbone);
   t.equal(plan.parameters, backbone + 32 * 33 + 16 * 33 + 48 * 17);
   t.deepEqual([plan.steps, plan.batch], [6, 4]);
-  t.ok(plan.memoryBytes > 4 * 5 * plan.parameters && plan.dispatches > 100 && plan.flops > 0);
-  t.equal(gpu.memory.bytes, memory, 'and gives the memory back');
+  t.ok(plan.peakBytes > 4 * 5 * plan.parameters && plan.dispatches > 100 && plan.flops > 0);
+  t.equal(gpu.memory.bytes, memory, 'and takes no memory');
+  t.deepEqual(await checkTrainingFits(gpu, tinyConfig(), plan.peakBytes), plan, 'it fits exactly');
+  const refusal = await checkTrainingFits(gpu, tinyConfig(), plan.peakBytes / 2).catch((error: Error) => error.message);
+  t.match(String(refusal), /needs .* more than .*train\.dtype=f16/, 'half of that is refused with a way out');
 });

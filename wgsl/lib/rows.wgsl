@@ -1,7 +1,8 @@
-// Row work: ROWS rows a workgroup, LANES invocations a row; LANES is a power of two and ROWS * LANES is 64.
+// Row work: ROWS rows a workgroup, LANES invocations a row; LANES is a power of two and ROWS * LANES is ROW_THREADS.
 // The sums go down a binary tree of fixed shape, so they have the same bits on every run.
-const ROWS: u32 = 64u / LANES;
-var<workgroup> row_scratch: array<f32, 64>;
+const ROW_THREADS: u32 = 64u;
+const ROWS: u32 = ROW_THREADS / LANES;
+var<workgroup> row_scratch: array<f32, ROW_THREADS>;
 
 // Every invocation of the workgroup must call this (it holds barriers); each lane gets its row's sum.
 fn row_sum(index: u32, value: f32) -> f32 {
