@@ -50,6 +50,11 @@ function copyCase(bytes: number): BenchCase {
   });
 }
 
+/** Whether a kernel multiplies on matrix units, by its name. */
+export function usesMatrices(kernels: readonly string[]): boolean {
+  return kernels.some((kernel) => /(^|_)mma(_|$)/.test(kernel));
+}
+
 /** Milliseconds of one application: by timestamps where the adapter has them. */
 export function millisecondsOf({ gpuMs, wallMs }: Measured): number {
   return gpuMs || wallMs;
@@ -74,16 +79,17 @@ export async function measureCeilings(
   };
   const size = small ? 'small' : 'full';
   const copy = await measure(copyCase(Math.min(COPIED_BYTES[size], gpu.capabilities.maxBindingSizeBytes)));
-  const best = async (operands: 'f32' | 'f16'): Promise<Ceiling> => {
+  const best = async (operands: 'f32' | 'f16'): Promise<Ceiling | undefined> => {
     let ceiling: Ceiling | undefined;
     for (const bench of squareProducts(PRODUCT_SIZE[size], operands)) {
       const outcome = await measure(bench);
+      if (operands === 'f16' && !usesMatrices(outcome.kernelNames)) continue;
       const ms = millisecondsOf(outcome);
       if (!ceiling || ms < ceiling.ms) {
         ceiling = { work: `${bench.operator}, ${bench.shape}`, perSecond: (1000 * outcome.flops) / ms, ms };
       }
     }
-    return ceiling!;
+    return ceiling;
   };
   const copyMs = millisecondsOf(copy);
   return {
@@ -92,7 +98,7 @@ export async function measureCeilings(
       perSecond: (1000 * copy.bytes) / copyMs,
       ms: copyMs,
     },
-    gemm: await best('f32'),
+    gemm: (await best('f32'))!,
     gemmOnMatrices: matrixConfig(gpu.capabilities) ? await best('f16') : undefined,
   };
 }

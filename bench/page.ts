@@ -141,6 +141,8 @@ function rooflineSection(rows: readonly MeasuredRow[], ceilings: Ceilings): stri
     `<line class="${kind}" x1="${at(ax)}" y1="${at(ay)}" x2="${at(bx)}" y2="${at(by)}"/>`;
 
   const parts: string[] = [];
+  // Drawn last, above the points.
+  const labels: string[] = [];
   for (const y of decades(y0, y1)) {
     parts.push(line('grid', [MARGIN.left, py(y)], [WIDTH - MARGIN.right, py(y)]));
     parts.push(`<text x="${MARGIN.left - 10}" y="${at(py(y) + 4)}" text-anchor="end">${operationRate(y)}</text>`);
@@ -162,13 +164,13 @@ function rooflineSection(rows: readonly MeasuredRow[], ceilings: Ceilings): stri
   parts.push(line('roof', from, to));
   const slope = (Math.atan2(to[1] - from[1], to[0] - from[0]) * 180) / Math.PI;
   const middle = [from[0] + 0.45 * (to[0] - from[0]), from[1] + 0.45 * (to[1] - from[1])];
-  parts.push(
+  labels.push(
     `<text class="roof" transform="translate(${at(middle[0])} ${at(middle[1] - 8)}) rotate(${at(slope)})" text-anchor="middle">copy, ${byteRate(copy.perSecond)}</text>`,
   );
   const flat = (ceiling: Ceiling, label: string): void => {
     const y = py(ceiling.perSecond);
     parts.push(line('roof', [px(ceiling.perSecond / copy.perSecond), y], [WIDTH - MARGIN.right, y]));
-    parts.push(
+    labels.push(
       `<text class="roof" x="${WIDTH - MARGIN.right}" y="${at(y - 8)}" text-anchor="end">${label}, ${operationRate(ceiling.perSecond)}</text>`,
     );
   };
@@ -189,7 +191,7 @@ function rooflineSection(rows: readonly MeasuredRow[], ceilings: Ceilings): stri
     'Roofline',
     '<p class="note">A point on the slanted line moves memory as fast as a plain copy; one on a level line computes as fast as the best product. Both were measured in this run. What stays in the caches can lie above the slope.</p>' +
       `<figure class="chart roofline"><figcaption><span class="title">Speed against arithmetic intensity</span><span class="keys">${keys.join('')}</span></figcaption>` +
-      `<div class="scroll"><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="Roofline of ${points.length} operators">${parts.join('')}</svg></div></figure>`,
+      `<div class="scroll"><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="Roofline of ${points.length} operators">${[...parts, ...labels].join('')}</svg></div></figure>`,
   );
 }
 
@@ -349,7 +351,7 @@ const STYLE = `
 .roofline .scroll svg { min-width: 640px; }
 .chart.roofline text { font-size: 12px; }
 .chart .roof { stroke: var(--ink); stroke-width: 1.6; stroke-linecap: round; }
-.chart text.roof { stroke: none; fill: var(--ink); font-size: 12.5px; }
+.chart text.roof { stroke: var(--card); stroke-width: 4; paint-order: stroke; fill: var(--ink); font-size: 12.5px; }
 .chart circle { fill-opacity: 0.78; stroke: var(--card); stroke-width: 1.2; }
 .chart circle:hover { fill-opacity: 1; stroke: var(--ink); }
 h3 { font-size: 14px; font-weight: 600; margin: 18px 0 0; }

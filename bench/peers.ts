@@ -149,9 +149,10 @@ async function openGpuJs(mode: 'cpu' | 'webasm' | 'webgpu', { size, a, b }: Prod
 async function openTensorFlow({ size, a, b }: Product): Promise<OpenPeer> {
   const name = '@tensorflow/tfjs-backend-webgpu';
   const tf = await load('@tensorflow/tfjs-core', name);
-  await load(name, '@tensorflow/tfjs-core');
   const restore = await asInBrowser();
   try {
+    // It registers itself when it is loaded, if WebGPU is there by then.
+    await load(name, '@tensorflow/tfjs-core');
     if (!(await tf.setBackend('webgpu'))) throw new Error('its WebGPU backend does not start here');
     await tf.ready();
     const [left, right] = [tf.tensor2d(a, [size, size]), tf.tensor2d(b, [size, size])];

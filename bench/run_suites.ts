@@ -5,18 +5,10 @@ import { UsageError } from '../src/errors.js';
 import type { Gpu } from '../src/gpu/device.js';
 import { openGpu } from '../src/node.js';
 import { Calibration } from './calibration.js';
-import { type Ceilings, measureCeilings } from './ceilings.js';
+import { type Ceilings, measureCeilings, usesMatrices } from './ceilings.js';
 import { FEATURE_DEFAULTS, type FeatureOutcome, type FeatureSettings, measureFeatures } from './features_suite.js';
 import { dryStep, measureStep, STEP_DEFAULTS, type StepOutcome, type StepSettings } from './step_suite.js';
-import {
-  againstCeilings,
-  type BenchRow,
-  OPERATOR_SUITES,
-  type PeerRow,
-  runOperators,
-  SUITE_NAMES,
-  usesMatrices,
-} from './suites.js';
+import { againstCeilings, type BenchRow, OPERATOR_SUITES, type PeerRow, runOperators, SUITE_NAMES } from './suites.js';
 
 export interface BenchSettings {
   /** One of {@link SUITE_NAMES}. */

@@ -6,7 +6,7 @@
 import type { Gpu } from '../src/gpu/device.js';
 import { GpuError } from '../src/errors.js';
 import type { Calibration } from './calibration.js';
-import { type Ceilings, millisecondsOf } from './ceilings.js';
+import { type Ceilings, millisecondsOf, usesMatrices } from './ceilings.js';
 import {
   type BenchCase,
   type BenchSection,
@@ -127,11 +127,6 @@ export function againstCeilings(
     bound: computeMs > memoryMs ? 'compute' : 'memory',
     percentOfCeiling: (100 * Math.max(computeMs, memoryMs)) / work.ms,
   };
-}
-
-/** Whether a kernel multiplies on matrix units, by its name. */
-export function usesMatrices(kernels: readonly string[]): boolean {
-  return kernels.some((kernel) => /(^|_)mma(_|$)/.test(kernel));
 }
 
 /** What an operator takes beyond another that it contains. */

@@ -9,7 +9,7 @@
  */
 
 import { GpuError } from '../src/errors.js';
-import type { Capabilities } from '../src/gpu/capabilities.js';
+import { type Capabilities, prefersMatrices } from '../src/gpu/capabilities.js';
 import { alignUp } from '../src/gpu/constants.js';
 import type { KernelPlan } from '../src/gpu/kernel_plan.js';
 import { gemmCost, gemmEpilogue, type GemmParams, type GemmVariant } from './gemm_epilogue.js';
@@ -26,7 +26,7 @@ function quadsFit({ layout, M, N, K }: GemmParams): boolean {
 
 function chooseVariant(params: GemmParams, caps: Capabilities): GemmVariant {
   if (params.variant) return params.variant;
-  if (!caps.software && gemmMma.fits(params, caps)) return 'mma';
+  if (prefersMatrices(caps) && gemmMma.fits(params, caps)) return 'mma';
   return caps.software && caps.subgroups && quadsFit(params) ? 'direct' : 'tiled';
 }
 

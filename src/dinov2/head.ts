@@ -3,7 +3,7 @@
 import type { Tensor } from '../gpu/tensor.js';
 import type { Graph } from '../tensor/graph.js';
 import { l2Normalize } from '../tensor/l2_normalize.js';
-import { mlp } from '../tensor/linear.js';
+import { type LinearLayer, mlp } from '../tensor/linear.js';
 import type { ParameterSpec } from '../tensor/parameters.js';
 import { weightNorm } from '../tensor/weight_norm.js';
 import type { Weights } from './vit.js';
@@ -38,17 +38,21 @@ export function headParameters(config: HeadConfig, prefix: string): ParameterSpe
   return specs;
 }
 
+/** The linear layers of the head's MLP. */
+export function headLayers(config: HeadConfig, weights: Weights): LinearLayer[] {
+  return Array.from({ length: widths(config).length - 1 }, (_, l) => ({
+    weight: weights.get(`${layerName(config, l)}.weight`),
+    bias: weights.get(`${layerName(config, l)}.bias`),
+  }));
+}
+
 /**
  * The head up to its last layer.
  * @param x [R, inputs]
  * @returns unit rows [R, bottleneck]
  */
 export function headFeatures(graph: Graph, config: HeadConfig, weights: Weights, x: Tensor): Tensor {
-  const layers = Array.from({ length: widths(config).length - 1 }, (_, l) => ({
-    weight: weights.get(`${layerName(config, l)}.weight`),
-    bias: weights.get(`${layerName(config, l)}.bias`),
-  }));
-  return l2Normalize(graph, mlp(graph, x, layers));
+  return l2Normalize(graph, mlp(graph, x, headLayers(config, weights)));
 }
 
 /**

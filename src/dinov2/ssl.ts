@@ -146,9 +146,10 @@ export function keptSequences(count: number, rate: number): number {
 }
 
 /** Purpose numbers of the random streams on the GPU. */
-const STREAM_DROP_PATH = 1;
+export const STREAM_DROP_PATH = 1;
 
-const PREFIX = { backbone: 'backbone.', dino: 'dino_head.', ibot: 'ibot_head.' } as const;
+/** Sub-modules by the first part of their parameters' names. */
+export const PREFIX = { backbone: 'backbone.', dino: 'dino_head.', ibot: 'ibot_head.' } as const;
 
 /** All parameters that the student and the teacher have, with their prefixes. */
 export function sslParameters(config: SslConfig) {
@@ -159,8 +160,14 @@ export function sslParameters(config: SslConfig) {
   ];
 }
 
+/** What `recordAdamW` takes behind the graph: stores, groups, step. */
+export type UpdateArguments = Parameters<typeof recordAdamW> extends [Graph, ...infer Rest] ? Rest : never;
+
+/** What changes from step to step, as `run` writes it. */
+export type SslInputs = ReturnType<SslTrainer['recordInputs']>;
+
 /** What the student is compared with. */
-interface StepTargets {
+export interface StepTargets {
   /** Of the CLS rows, [2B, K]: few rows, read by local and by global crops. */
   readonly cls: Tensor;
   /** Of the masked patches, by tiles. */
@@ -188,13 +195,14 @@ export class SslTrainer {
   private lastMicro = 0;
   private readonly patches: number;
   /** CLS rows of the student: local crops, then global ones. */
-  private readonly clsRows: Uint32Array;
-  private readonly globalClsRows: Uint32Array;
+  protected readonly clsRows: Uint32Array;
+  protected readonly globalClsRows: Uint32Array;
   private readonly results: {
     /** Local, global, and with a shared head iBOT. */
     readonly dino: Tensor;
     readonly ibot: Tensor | undefined;
     readonly koleo: Tensor;
+    readonly neighbours: Tensor;
     readonly entropy: Tensor;
     readonly deviation: Tensor;
     readonly clip: GradientClip;
@@ -270,7 +278,7 @@ export class SslTrainer {
 
   // --- Recording -----------------------------------------------------------------------------------------------
 
-  private recordInputs() {
+  protected recordInputs() {
     const { program, config, patches, clsRows } = this;
     const { batch, localCrops, globalSize, localSize, maskUpperbound, pixels, ibotHead, vit } = config;
     const crops = (name: string, count: number, side: number): Tensor =>
@@ -297,7 +305,7 @@ export class SslTrainer {
     };
   }
 
-  private globalGroup(inputs: { globalCrops: Tensor }) {
+  protected globalGroup(inputs: { globalCrops: Tensor }) {
     const { batch, globalSize, pixels } = this.config;
     return {
       pixels: inputs.globalCrops,
@@ -306,6 +314,23 @@ export class SslTrainer {
       height: globalSize,
       width: globalSize,
     };
+  }
+
+  protected localGroup(inputs: { localCrops: Tensor }) {
+    const { batch, localCrops, localSize, pixels } = this.config;
+    return {
+      pixels: inputs.localCrops,
+      bytes: pixels === 'bytes',
+      count: localCrops * batch,
+      height: localSize,
+      width: localSize,
+    };
+  }
+
+  /** What the cross-entropies of the CLS rows count. */
+  protected get clsWeights(): Float32Array {
+    const { batch, localCrops } = this.config;
+    return new Float32Array(this.clsRows.length).fill(1 / (batch * (2 + Math.max(2 * localCrops, 1))));
   }
 
   /** The head of DINO or, without one of its own, of iBOT too: its features of some rows, and its prototypes. */
@@ -319,7 +344,7 @@ export class SslTrainer {
     };
   }
 
-  private recordTeacher(graph: Graph, inputs: ReturnType<SslTrainer['recordInputs']>): StepTargets {
+  protected recordTeacher(graph: Graph, inputs: SslInputs): StepTargets {
     const { config, teacher, program } = this;
     const { batch, maskUpperbound, centerMomentum: momentum } = config;
     const backbone = weightsOf(teacher, PREFIX.backbone);
@@ -357,7 +382,7 @@ export class SslTrainer {
   }
 
   /** The rows each residual branch keeps this step, or none without stochastic depth. */
-  private recordDropPath(graph: Graph, inputs: ReturnType<SslTrainer['recordInputs']>, groups: PackedSequences) {
+  private recordDropPath(graph: Graph, inputs: SslInputs, groups: PackedSequences) {
     const { config, program } = this;
     if (config.dropPathRate <= 0) return undefined;
     const rates = dropPathRates({ ...config, depth: config.vit.depth });
@@ -386,20 +411,11 @@ export class SslTrainer {
     };
   }
 
-  private recordStudent(graph: Graph, inputs: ReturnType<SslTrainer['recordInputs']>, targets: StepTargets) {
+  protected recordStudent(graph: Graph, inputs: SslInputs, targets: StepTargets) {
     const { config, student, program, clsRows } = this;
-    const { batch, localCrops, localSize, maskUpperbound, pixels, vit } = config;
+    const { batch, localCrops, maskUpperbound, vit } = config;
     const backbone = weightsOf(student, PREFIX.backbone);
-    const groups = [
-      { ...this.globalGroup(inputs), mask: inputs.masks },
-      {
-        pixels: inputs.localCrops,
-        bytes: pixels === 'bytes',
-        count: localCrops * batch,
-        height: localSize,
-        width: localSize,
-      },
-    ];
+    const groups = [{ ...this.globalGroup(inputs), mask: inputs.masks }, this.localGroup(inputs)];
     const sequences = groups.map(({ count, height }) => ({
       count,
       length: 1 + vit.registers + (height / vit.patchSize) ** 2,
@@ -416,8 +432,6 @@ export class SslTrainer {
       inverse: invertRows(graph, inputs.studentRows, { sourceRows, count: inputs.studentCount }),
     };
     const locals = localCrops * batch;
-    const divisor = 2 + Math.max(2 * localCrops, 1);
-    const clsWeights = new Array<number>(clsRows.length).fill(1 / (batch * divisor));
     const views = sumOfViews(program, targets.cls);
     const clsTerms = [
       { name: 'dino_local_crops', rows: locals, weight: config.dinoWeight, targets: { matrix: views, shift: 0 } },
@@ -471,11 +485,12 @@ export class SslTrainer {
         index: program.constant('student cls rows', [clsRows.length], clsRows),
         inverse: program.constant('student cls rows, inverse', [sourceRows], inverse),
       });
-      const clsRowWeights = program.constant('cls weights', [clsRows.length], Float32Array.from(clsWeights));
+      const clsRowWeights = program.constant('cls weights', [clsRows.length], this.clsWeights);
       dino = loss('dino', features, clsRowWeights, clsTerms);
       ibot = loss('ibot', finalNorm(graph, backbone, tokens, patchRows), inputs.weights, [patchTerm]);
     }
-    const spread = koleo(graph, features, { rowStart: locals, groups: 2, rowsPerGroup: batch });
+    const neighbours = program.keep(program.intermediate('koleo_neighbours', [2 * batch], 'u32'));
+    const spread = koleo(graph, features, { rowStart: locals, groups: 2, rowsPerGroup: batch, neighbours });
     if (config.koleoWeight !== 0) {
       seeds.push([spread, this.seed(graph, Float32Array.of(config.koleoWeight))]);
     }
@@ -484,13 +499,14 @@ export class SslTrainer {
       dino,
       ibot,
       koleo: spread,
+      neighbours,
       entropy: targets.entropy,
       deviation: featureDeviation(graph, features, locals, 2 * batch),
     };
   }
 
   /** Upstream gradient of a loss: its weights, averaged over the micro-batches, times the loss scale. */
-  private seed(graph: Graph, weights: Float32Array): Tensor {
+  protected seed(graph: Graph, weights: Float32Array): Tensor {
     const averaged = weights.map((weight) => weight / this.microBatches);
     const constant = this.program.constant('loss weights', [weights.length], averaged);
     return this.config.dtype === 'f16' ? scaledSeed(graph, constant, this.lossScale.get(LOSS_SCALE.name)) : constant;
@@ -511,8 +527,13 @@ export class SslTrainer {
     const groups = new Map(
       [...official].map(([name, group]) => [name, { ...group, module: modules.indexOf(group.module) }]),
     );
-    recordAdamW(graph, { student, gradients, firstMoment, secondMoment, teacher }, groups, clip.step);
+    this.recordUpdate(graph, { student, gradients, firstMoment, secondMoment, teacher }, groups, clip.step);
     return clip;
+  }
+
+  /** The new weights of student and teacher. */
+  protected recordUpdate(graph: Graph, ...update: UpdateArguments): void {
+    recordAdamW(graph, ...update);
   }
 
   // --- Running -------------------------------------------------------------------------------------------------
@@ -528,7 +549,7 @@ export class SslTrainer {
     this.lastMicro = micro;
     for (const store of [this.student, this.teacher]) store.assertHalfCurrent();
     const { program, config, clsRows, globalClsRows } = this;
-    const { batch, localCrops, maskUpperbound, vit } = config;
+    const { batch, maskUpperbound, vit } = config;
     const { masks } = input;
     if (masks.maskIndices.length !== maskUpperbound) {
       throw new UsageError(`this step has room for ${maskUpperbound} masked patches, not ${masks.maskIndices.length}`);
@@ -560,9 +581,7 @@ export class SslTrainer {
     program.write('teacher rows', shared ? behind(globalClsRows, rows) : rows);
     program.write('student rows', shared ? behind(clsRows, rows) : rows);
     program.write('student row count', Uint32Array.of((shared ? clsRows.length : 0) + masks.count));
-    const clsWeight = 1 / (batch * (2 + Math.max(2 * localCrops, 1)));
-    const clsWeights = new Float32Array(clsRows.length).fill(clsWeight);
-    program.write('cross-entropy weights', shared ? behind(clsWeights, patchWeights) : patchWeights);
+    program.write('cross-entropy weights', shared ? behind(this.clsWeights, patchWeights) : patchWeights);
 
     program.write('teacher temperature', Float32Array.of(input.teacherTemperature));
     program.write('seed', seedWords(input.seed, input.step * this.microBatches + micro));
@@ -616,6 +635,11 @@ export class SslTrainer {
       teacherEntropy: read[3][0],
       featureDeviation: read[4][0],
     };
+  }
+
+  /** u32 [2 batch]: the row that KoLeo took for the nearest of each global crop's class token in the last step. */
+  async koleoNeighbours(): Promise<Uint32Array> {
+    return (await this.program.read(this.results.neighbours)) as Uint32Array;
   }
 
   /** The gradient norm of every parameter in the last step, before clipping. */

@@ -20,6 +20,8 @@ export interface SubgroupMatrixConfig {
 }
 
 export interface Capabilities {
+  /** The family that was asked for by name, if one was. */
+  readonly family?: KernelFamily;
   readonly vendor: string;
   readonly architecture: string;
   readonly description: string;
@@ -97,13 +99,22 @@ export function matrixConfig(caps: Capabilities): SubgroupMatrixConfig | undefin
  * @throws GpuError for `mma` on an adapter without matrices of half operands and float32 sums
  */
 export function restrictFamily(caps: Capabilities, family: KernelFamily | undefined): Capabilities {
-  if (family === 'f32' || family === 'f16') return { ...caps, subgroupMatrices: [] };
-  if (family === 'mma' && !matrixConfig(caps)) {
+  if (family === undefined) return caps;
+  if (family === 'f32' || family === 'f16') return { ...caps, family, subgroupMatrices: [] };
+  if (!matrixConfig(caps)) {
     throw new GpuError(
       `the adapter ${caps.description} has no subgroup matrices of f16 with f32 sums, which the family mma needs; use f16`,
     );
   }
-  return caps;
+  return { ...caps, family };
+}
+
+/**
+ * Whether plans should take subgroup matrices: where there are any, but on an adapter that runs on a CPU, for which they are
+ * no gain, only when asked for.
+ */
+export function prefersMatrices(caps: Capabilities): boolean {
+  return matrixConfig(caps) !== undefined && (!caps.software || caps.family === 'mma');
 }
 
 /** A family by name. @throws UsageError for another name */

@@ -11,7 +11,7 @@ import * as mma from '../../kernels/attention_mma.js';
 import * as mmaBackwardKv from '../../kernels/attention_mma_backward_kv.js';
 import * as mmaBackwardQ from '../../kernels/attention_mma_backward_q.js';
 import { GpuError } from '../errors.js';
-import type { Capabilities } from '../gpu/capabilities.js';
+import { type Capabilities, prefersMatrices } from '../gpu/capabilities.js';
 import type { KernelPlan } from '../gpu/kernel_plan.js';
 import type { Program } from '../gpu/program.js';
 import type { Storage, Tensor } from '../gpu/tensor.js';
@@ -55,7 +55,7 @@ const FAMILIES: Readonly<Record<AttentionFamily, AttentionKernels>> = {
 
 /** The fastest family that takes these heads in this storage on this adapter. */
 export function attentionFamily(params: tiled.AttentionParams, storage: Storage, caps: Capabilities): AttentionFamily {
-  if (storage === 'f16' && mma.fits(params, caps)) return 'mma';
+  if (storage === 'f16' && prefersMatrices(caps) && mma.fits(params, caps)) return 'mma';
   return direct.fits(params, caps) ? 'direct' : 'tiled';
 }
 

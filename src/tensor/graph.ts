@@ -4,6 +4,7 @@
  * Conventions, once for all operators:
  * - A backward step multiplies by the gradient that reaches it. Scalars (losses) have gradients of shape [1], so a loss
  *   weight or a loss scale is data that flows in through the seed.
+ *   The loss over prototypes alone takes its seed as an argument and computes gradients as it goes (prototype_loss.ts).
  * - The gradient of a weight is written straight to `weight.gradient`; a second use of the same weight adds to it.
  * - Activations and their gradients have the graph's storage; gradients of weights are float32.
  * - The gradient of an intermediate is a fresh intermediate. An operator that can add a sum so far in the same pass says

@@ -18,6 +18,8 @@ export interface KoleoOptions {
   readonly rowsPerGroup: number;
   /** Default 1e-8. */
   readonly epsilon?: number;
+  /** u32 [groups * rowsPerGroup], written: the neighbour of each row, counted within the groups' rows. */
+  readonly neighbours?: Tensor;
 }
 
 /**
@@ -35,7 +37,7 @@ export function koleo(graph: Graph, x: Tensor, options: KoleoOptions): Tensor {
   // In float32 also of half features: near neighbours differ by less than a half resolves.
   const unit = l2Normalize(graph, x, epsilon, { rowStart, rows }, 'f32');
   const size = { groups, rowsPerGroup, columns: x.columns, epsilon };
-  const neighbour = program.intermediate('koleo_neighbour', [rows], 'u32');
+  const neighbour = options.neighbours ?? program.intermediate('koleo_neighbour', [rows], 'u32');
   const distance = program.intermediate('koleo_distance', [rows]);
   const rowLoss = program.intermediate('koleo_rows', [rows]);
   program.dispatch(koleoKernel.plan(size), [unit, neighbour, distance, rowLoss]);
