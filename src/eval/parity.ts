@@ -542,19 +542,21 @@ async function runComponents(gpu: Gpu, file: CaseFile, comparer: Comparer): Prom
   const gradients = store.like('golden head gradients');
   store.trainable(gradients);
   try {
-    await fill(store, specs, file.seed, 'f32');
-    const graph = new Graph(program);
+    await fill(store, specs, file.seed, comparer.dtype);
+    const graph = new Graph(program, comparer.dtype);
     const image = (name: string, shape: number[], factor = 1): Tensor =>
       program.constant(
         name,
         shape,
         goldenImage(name, shape, file.seed).map((v) => Math.fround(factor) * v),
       );
-    const results = new Map<string, [string, Tensor]>();
-    const follow = (tensor: Tensor): Tensor => {
+    const activation = (name: string, shape: number[]): Tensor => {
+      const tensor = program.input(name, shape, comparer.dtype);
+      program.write(tensor, goldenImage(name, shape, file.seed));
       tensor.requiresGrad = true;
       return tensor;
     };
+    const results = new Map<string, [string, Tensor]>();
 
     const logits = image('sk.logits', [B, K], 0.3);
     const targetsAt = (value: number): Tensor => {
@@ -580,14 +582,14 @@ async function runComponents(gpu: Gpu, file: CaseFile, comparer: Comparer): Prom
       loss: rowLoss,
       gradient: { upstream: one, term: 0, into: dstudent },
     });
-    const points = follow(image('koleo.x', [B, D]));
+    const points = activation('koleo.x', [B, D]);
     const spread = koleo(graph, points, { rowStart: 0, groups: 1, rowsPerGroup: B });
-    const x = follow(image('head.x', [B, D]));
+    const x = activation('head.x', [B, D]);
     const weights = weightsOf(store, 'head.');
     const out = linear(graph, headFeatures(graph, head, weights, x), headPrototypes(graph, weights));
     graph.backward([
       [spread, one],
-      [out, image('head.dy', [B, K])],
+      [out, activation('head.dy', [B, K])],
     ]);
     const gradientOf = (tensor: Tensor): Tensor => {
       const gradient = graph.gradientOf(tensor);
@@ -596,9 +598,9 @@ async function runComponents(gpu: Gpu, file: CaseFile, comparer: Comparer): Prom
     };
     results.set('dino.grad', ['cross-entropy', dstudent]);
     results.set('koleo.loss', ['koleo', spread]);
-    results.set('koleo.grad', ['koleo', gradientOf(points)]);
+    results.set('koleo.grad', ['gradient of koleo', gradientOf(points)]);
     results.set('head.out', ['head', out]);
-    results.set('head.dx', ['head', gradientOf(x)]);
+    results.set('head.dx', ['gradients of a head', gradientOf(x)]);
     for (const [, tensor] of results.values()) program.keep(tensor);
     program.keep(rowLoss);
     await program.compile();
@@ -610,7 +612,7 @@ async function runComponents(gpu: Gpu, file: CaseFile, comparer: Comparer): Prom
     }
     for (const [name, values] of await gradients.readAll()) {
       const golden = name.replace('head.', 'head.grad.');
-      if (comparer.has(golden)) comparer.compare(golden, 'head', values);
+      if (comparer.has(golden)) comparer.compare(golden, 'gradients of a head', values);
     }
   } finally {
     program.dispose();
