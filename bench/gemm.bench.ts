@@ -11,13 +11,10 @@ import { dispatchGemm, mlp } from '../src/tensor/linear.js';
 import { noise } from '../test/fixture.js';
 import * as oracle from '../test/oracle/linear.js';
 import { type BenchCase, type BenchSection, operatorCase } from './checked_bench.js';
-import { compareSamples, FORWARD_BOUND, HALF_BOUND } from './comparison.js';
+import { compareSamples, FORWARD_BOUND, HALF_BOUND, HALF_OPERANDS_BOUND } from './comparison.js';
 import { forwardAndBackward } from './differentiable.js';
 import { productPeers } from './peers.js';
 import { storedNoise } from './storages.js';
-
-/** Sums of some thousand exact products of halves: matrix units round them in their own ways. */
-const HALF_OPERANDS_BOUND = 1e-4;
 
 /** Element (m, n) of the product in float64. */
 function productAt(

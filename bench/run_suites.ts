@@ -147,8 +147,8 @@ async function runOn(gpu: Gpu, settings: BenchSettings, listener: BenchListener)
 
 /** The step as one line among the operators. */
 function stepRow(step: StepOutcome, ceilings: Ceilings): BenchRow {
-  const { arch, patch, batch, global, local, nLocal, dtype } = step.settings;
-  const operator = `training step, ${arch}/${patch} (${dtype})`;
+  const { arch, patch, batch, global, local, nLocal, dtype, plain } = step.settings;
+  const operator = `${plain ? 'plain ' : ''}training step, ${arch}/${patch} (${dtype})`;
   const shape = `batch ${batch}, 2 × ${global} px + ${nLocal} × ${local} px`;
   if (!('msPerStep' in step)) {
     return { suite: 'step', operator, shape, refused: 'refused' in step ? step.refused : undefined };

@@ -2,12 +2,12 @@
 
 import type { Capabilities } from '../src/gpu/capabilities.js';
 import type { Gpu } from '../src/gpu/device.js';
-import { loadConfig } from '../src/train/config.js';
+import { loadConfig, type ResolvedConfig } from '../src/train/config.js';
 import type { BenchCase, BenchSection, RecordedCase } from './checked_bench.js';
-import { PreparedStep } from './step_case.js';
+import { FUSED_STEP, PLAIN_STEP, PreparedStep, type StepTrainerFactory } from './step_case.js';
 
-function recordStep(gpu: Gpu, preset: string, set: readonly string[]): RecordedCase {
-  const step = PreparedStep.recorded(gpu, loadConfig({ preset, set }));
+function recordStep(gpu: Gpu, factory: StepTrainerFactory, resolved: ResolvedConfig): RecordedCase {
+  const step = PreparedStep.recorded(gpu, resolved, factory);
   const { trainer, config } = step;
   return {
     program: trainer.program,
@@ -33,21 +33,35 @@ function recordStep(gpu: Gpu, preset: string, set: readonly string[]): RecordedC
   };
 }
 
-function stepCase(preset: string, set: readonly string[] = [], onRequest = false): BenchCase {
-  const { train, crops } = loadConfig({ preset, set });
+interface StepCaseOptions {
+  readonly set?: readonly string[];
+  readonly onRequest?: boolean;
+  /** The step as it is written first, to compare with. */
+  readonly plain?: boolean;
+}
+
+function stepCase(preset: string, { set = [], onRequest, plain = false }: StepCaseOptions = {}): BenchCase {
+  const resolved = loadConfig({ preset, set });
+  const { train, crops } = resolved;
   const { global_crops_size: globalSize, local_crops_size: localSize, local_crops_number: locals } = crops;
   return {
-    operator: `step of ${preset}`,
+    operator: `${plain ? 'plain ' : ''}step of ${preset}`,
     shape: `batch ${train.batch_size_per_gpu}, 2 × ${globalSize} px + ${locals} × ${localSize} px`,
     onRequest,
-    record: (gpu) => recordStep(gpu, preset, set),
+    record: (gpu) => recordStep(gpu, plain ? PLAIN_STEP : FUSED_STEP, resolved),
   };
 }
 
 function cases({ software }: Capabilities): BenchCase[] {
-  return software
-    ? [stepCase('quickstart', ['train.batch_size_per_gpu=8']), stepCase('quickstart', [], true)]
-    : [stepCase('quickstart'), stepCase('cifar'), stepCase('vits14_224', [], true)];
+  const small = ['train.batch_size_per_gpu=8'];
+  // Stochastic depth, so that dropped sequences are masked in the one and left out in the other.
+  const dropping = [...small, 'student.drop_path_rate=0.3'];
+  return [
+    ...(software
+      ? [stepCase('quickstart', { set: small }), stepCase('quickstart', { onRequest: true })]
+      : [stepCase('quickstart'), stepCase('cifar'), stepCase('vits14_224', { onRequest: true })]),
+    stepCase('quickstart', { set: dropping, plain: true }),
+  ];
 }
 
 export const section: BenchSection = { name: 'step', question: 'How fast is a whole training step?', cases };

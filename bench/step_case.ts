@@ -14,6 +14,7 @@ import type { Gpu } from '../src/gpu/device.js';
 import type { ResolvedConfig } from '../src/train/config.js';
 import { maskSettings, sslConfig } from '../src/train/ssl_config.js';
 import type { Comparison } from './comparison.js';
+import { PlainTrainer } from './plain/trainer.js';
 
 /** What of a trainer is measured; a second implementation of the step has the same. */
 export type StepTrainer = Pick<
@@ -33,6 +34,12 @@ export type StepTrainer = Pick<
 >;
 
 export type StepTrainerFactory = (gpu: Gpu, config: SslConfig) => StepTrainer;
+
+/** The step that `webdino train` runs. */
+export const FUSED_STEP: StepTrainerFactory = (gpu, config) => new SslTrainer(gpu, config);
+
+/** The same step as it is written first: what the other is compared with. */
+export const PLAIN_STEP: StepTrainerFactory = (gpu, config) => new PlainTrainer(gpu, config);
 
 const SEED = 11;
 
@@ -85,9 +92,9 @@ export class PreparedStep {
   }
 
   /** For a trainer that someone else compiles. */
-  static recorded(gpu: Gpu, resolved: ResolvedConfig): PreparedStep {
+  static recorded(gpu: Gpu, resolved: ResolvedConfig, factory: StepTrainerFactory): PreparedStep {
     const config = sslConfig(resolved);
-    return new PreparedStep(new SslTrainer(gpu, config), config, stepInput(config, resolved));
+    return new PreparedStep(factory(gpu, config), config, stepInput(config, resolved));
   }
 
   /** Draws the weights of student and teacher. */

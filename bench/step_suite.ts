@@ -5,14 +5,15 @@
  * that the step's own buffers took, from a GPU that held nothing before.
  */
 
-import { SslTrainer, type StepLog } from '../src/dinov2/ssl.js';
+import type { StepLog } from '../src/dinov2/ssl.js';
 import { Gpu } from '../src/gpu/device.js';
-import { GpuError } from '../src/errors.js';
+import { GpuError, UsageError } from '../src/errors.js';
+import type { Capabilities } from '../src/gpu/capabilities.js';
 import { loadConfig, type ResolvedConfig } from '../src/train/config.js';
 import { sslConfig } from '../src/train/ssl_config.js';
 import { Calibration } from './calibration.js';
 import { byKernel, failures } from './checked_bench.js';
-import { PreparedStep, type StepTrainerFactory } from './step_case.js';
+import { FUSED_STEP, PLAIN_STEP, PreparedStep, type StepTrainerFactory } from './step_case.js';
 
 export interface StepSettings {
   /** `vit_small`, `vit_base`, `vit_large`, `vit_giant2` */
@@ -28,6 +29,8 @@ export interface StepSettings {
   readonly prototypes: number;
   readonly dropPath: number;
   readonly dtype: 'f32' | 'f16';
+  /** The step as it is written first (bench/plain), instead of the one that is trained with. Float32 only. */
+  readonly plain?: boolean;
   /** Steps that are timed. */
   readonly steps: number;
 }
@@ -100,7 +103,11 @@ export interface StepMeasured extends StepCost {
 
 export type StepOutcome =
   | StepMeasured
-  | (StepCost & { readonly dryRun: true })
+  | (StepCost & {
+      readonly dryRun: true;
+      /** What a binding may hold in the count, where that is more than on this adapter. */
+      readonly liftedBindingBytes?: number;
+    })
   | { readonly settings: StepSettings; readonly refused: string };
 
 /** @throws UsageError for sizes that no network has */
@@ -124,32 +131,57 @@ export function stepConfig(settings: StepSettings): ResolvedConfig {
   });
 }
 
-const fused: StepTrainerFactory = (gpu, config) => new SslTrainer(gpu, config);
+function factoryOf({ plain, dtype }: StepSettings): StepTrainerFactory {
+  if (plain && dtype === 'f16') throw new UsageError('the plain step is float32: leave --dtype f16 out');
+  return plain ? PLAIN_STEP : FUSED_STEP;
+}
+
+/** Bytes of a binding that the plain step is counted with where the adapter has fewer: it holds all logits at once. */
+const COUNTED_BINDING_BYTES = 2 ** 31;
+
+function countedCapabilities({ capabilities }: Gpu, { plain = false }: StepSettings): Capabilities {
+  if (!plain) return capabilities;
+  const { maxBufferSizeBytes, maxBindingSizeBytes } = capabilities;
+  return {
+    ...capabilities,
+    maxBufferSizeBytes: Math.max(maxBufferSizeBytes, COUNTED_BINDING_BYTES),
+    maxBindingSizeBytes: Math.max(maxBindingSizeBytes, COUNTED_BINDING_BYTES),
+  };
+}
 
 /**
  * Counts what a step would take, on a GPU that holds nothing.
- * @param gpu whose capabilities the step is planned for
+ * @param gpu whose capabilities the step is planned for; the plain step also where its tensors exceed the limits
  */
-export async function dryStep(gpu: Gpu, settings: StepSettings, factory = fused): Promise<StepOutcome> {
-  const dry = Gpu.dry(gpu.capabilities, gpu.shaders);
-  const trainer = factory(dry, sslConfig(stepConfig(settings)));
+export async function dryStep(gpu: Gpu, settings: StepSettings): Promise<StepOutcome> {
+  const capabilities = countedCapabilities(gpu, settings);
+  const { maxBindingSizeBytes } = capabilities;
+  const lifted = maxBindingSizeBytes > gpu.capabilities.maxBindingSizeBytes ? maxBindingSizeBytes : undefined;
+  const dry = Gpu.dry(capabilities, gpu.shaders);
+  const trainer = factoryOf(settings)(dry, sslConfig(stepConfig(settings)));
   await trainer.compile();
   const { dispatches, flops, bytes } = trainer.cost;
   const kernels = [...trainer.program.kernelCounts]
     .map(([kernel, counts]) => ({ kernel, ...counts }))
     .sort((a, b) => b.bytes - a.bytes);
-  return { settings, dryRun: true, peakBytes: dry.peakBytes, dispatches, flops, bytes, kernels };
+  return {
+    settings,
+    dryRun: true,
+    liftedBindingBytes: lifted,
+    peakBytes: dry.peakBytes,
+    dispatches,
+    flops,
+    bytes,
+    kernels,
+  };
 }
 
 /**
  * Checks and times a step.
  * @param openFresh opens a GPU that holds nothing yet; it is closed in the end
  */
-export async function measureStep(
-  openFresh: () => Promise<Gpu>,
-  settings: StepSettings,
-  factory = fused,
-): Promise<StepOutcome> {
+export async function measureStep(openFresh: () => Promise<Gpu>, settings: StepSettings): Promise<StepOutcome> {
+  const factory = factoryOf(settings);
   const resolved = stepConfig(settings);
   const exact = settings.dtype === 'f16' ? await exactStep(openFresh, settings, factory) : undefined;
   const gpu = await openFresh();

@@ -86,9 +86,9 @@ function gibibytes(bytes: number): string {
 }
 
 export function stepLines(step: StepOutcome): string[] {
-  const { arch, patch, batch, global, local, nLocal, prototypes, dropPath, dtype } = step.settings;
+  const { arch, patch, batch, global, local, nLocal, prototypes, dropPath, dtype, plain } = step.settings;
   const lines = [
-    `  ${arch}/${patch}, batch ${batch}, 2 × ${global} px + ${nLocal} × ${local} px, ${prototypes} prototypes, drop path ${dropPath}, ${dtype}`,
+    `  ${arch}/${patch}, batch ${batch}, 2 × ${global} px + ${nLocal} × ${local} px, ${prototypes} prototypes, drop path ${dropPath}, ${dtype}${plain ? ', plain' : ''}`,
   ];
   if ('refused' in step) return [...lines, `  REFUSED: ${step.refused}`];
   if ('msPerStep' in step) {
@@ -100,6 +100,9 @@ export function stepLines(step: StepOutcome): string[] {
   lines.push(
     `  ${gibibytes(step.peakBytes)} at the peak; ${step.dispatches} dispatches, ${figure(step.flops / 1e9)} GFLOP, ${figure(step.bytes / 1e9)} GB`,
   );
+  if ('dryRun' in step && step.liftedBindingBytes !== undefined) {
+    lines.push(`  counted with bindings of up to ${gibibytes(step.liftedBindingBytes)}, more than this adapter has`);
+  }
   const timed = step.kernels.some(({ ms }) => ms !== undefined);
   const columns = ['dispatches'.padStart(11)];
   if (timed) columns.push('ms'.padStart(10), 'of step'.padStart(9));

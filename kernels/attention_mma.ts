@@ -2,14 +2,14 @@
  * Attention on subgroup matrices: all tensors in halves, float32 sums; and how its three kernels divide the work.
  *
  * Bindings and tables are those of the portable kernels. What a workgroup owns is another number of rows, and the forward
- * kernel's is not that of the backward ones: each has a table of its own.
+ * kernel's is not that of the backward ones: each needs the `sequenceTiles` of its layout.
  */
 
 import { GpuError } from '../src/errors.js';
 import { type Capabilities, matrixConfig } from '../src/gpu/capabilities.js';
 import { foldGrid, type KernelPlan } from '../src/gpu/kernel_plan.js';
 import type { Prelude } from '../src/gpu/shaders.js';
-import { type AttentionParams, sequenceTiles, work } from './attention.js';
+import { type AttentionParams, work } from './attention.js';
 import { mmaConstants } from './mma.js';
 
 /** As lib/attention_mma.wgsl has them. */
@@ -79,6 +79,11 @@ export function fits(params: AttentionParams, caps: Capabilities): boolean {
   return layouts(params, caps, 'forward').length > 0 && layouts(params, caps, 'backward').length > 0;
 }
 
+/** Keys a tile of the forward kernel's layouts that there is room for, the best first. */
+export function keyTiles(params: AttentionParams, caps: Capabilities): (16 | 32)[] {
+  return [...new Set(layouts(params, caps, 'forward').map(({ met }) => met))];
+}
+
 /**
  * The layout that a plan takes.
  * @param choice of the forward kernel, where another than the best is wanted
@@ -99,11 +104,6 @@ export function layoutOf(
     );
   }
   return found;
-}
-
-/** u32 [tiles, 4]: first and end row of a sequence, first and end of the rows owned in it. */
-export function tileTable(params: AttentionParams, { ownedRows }: AttentionMmaLayout): Uint32Array {
-  return sequenceTiles(params.sequences, ownedRows);
 }
 
 /** Prelude and grid of the kernels that include lib/attention_mma.wgsl. */

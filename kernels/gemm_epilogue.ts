@@ -25,7 +25,8 @@ export type GemmEpilogue =
   /** out += v */
   | 'add';
 
-export type GemmVariant = 'tiled' | 'direct' | 'mma';
+/** `mma` and `mma-narrow` are subgroup matrices in the wide and the narrow tile of gemm_mma.ts. */
+export type GemmVariant = 'tiled' | 'direct' | 'mma' | 'mma-narrow';
 
 export interface GemmParams {
   readonly layout: GemmLayout;

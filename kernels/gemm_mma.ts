@@ -95,8 +95,12 @@ export function chooseColumnTiles(params: GemmParams, caps: Capabilities): Colum
 }
 
 /** Rows and columns of the result that a workgroup owns. */
-export function tile(params: GemmParams, caps: Capabilities): readonly [number, number] {
-  const { rows, columns } = tiling(params, caps, chooseColumnTiles(params, caps));
+export function tile(
+  params: GemmParams,
+  caps: Capabilities,
+  columnTiles: ColumnTiles = chooseColumnTiles(params, caps),
+): readonly [number, number] {
+  const { rows, columns } = tiling(params, caps, columnTiles);
   return [rows, columns];
 }
 

@@ -21,10 +21,7 @@ function emulation({ M, N, K }: Sizes, subgroupSize: number): string {
   const each = (count: number, line: (i: number) => string): string =>
     Array.from({ length: count }, (_, i) => `  ${line(i)}`).join('\n');
   const octet = (into: (element: number) => string): string =>
-    Array.from(
-      { length: 8 },
-      (_, i) => `${into(i)} = unpack2x16float(w.${'xyzw'[i >> 1]}).${'xy'[i % 2]};`,
-    ).join(' ');
+    Array.from({ length: 8 }, (_, i) => `${into(i)} = unpack2x16float(w.${'xyzw'[i >> 1]}).${'xy'[i % 2]};`).join(' ');
   const quad = (pair: string): string => `vec4<f32>(unpack2x16float(${pair}.x), unpack2x16float(${pair}.y))`;
   const load = (name: string, type: string, body: string): string =>
     `fn ${name}(block: ptr<workgroup, MmaBlock>, offset: u32, stride: u32) -> ${type} {\n  var m = ${type}();\n${body}\n  return m;\n}`;
@@ -90,8 +87,12 @@ function emulation({ M, N, K }: Sizes, subgroupSize: number): string {
       'MmaResult',
       `  let at = offset + emulated_row * stride + emulated_column / 4u;\n${each(quads, (j) => `m[${j}] = bitcast<vec4<f32>>((*block)[at + ${j}u]);`)}`,
     ),
-    // Each invocation's place in its subgroup.
-    `fn emulate(lane: u32) { emulated_row = lane * ${share}u / ${N}u; emulated_column = lane * ${share}u % ${N}u; }`,
+    // Scattered, so that no kernel happens to read only what the same invocation wrote.
+    'fn emulate(lane: u32) {',
+    `  let place = (5u * lane + 3u) % ${subgroupSize}u;`,
+    `  emulated_row = place * ${share}u / ${N}u;`,
+    `  emulated_column = place * ${share}u % ${N}u;`,
+    '}',
   ].join('\n');
 }
 

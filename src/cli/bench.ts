@@ -23,6 +23,7 @@ export interface BenchArguments {
   readonly prototypes?: string;
   readonly dropPath?: string;
   readonly steps?: string;
+  readonly plain?: boolean;
   readonly size?: string;
   readonly dtype?: string;
   readonly dryRun?: boolean;
@@ -40,6 +41,7 @@ const STEP_OPTIONS = [
   'prototypes',
   'dropPath',
   'steps',
+  'plain',
   'dryRun',
 ] as const;
 const FEATURE_OPTIONS = ['arch', 'patch', 'batch', 'dtype', 'size'] as const;
@@ -105,6 +107,7 @@ export async function bench(suite: string, options: BenchArguments): Promise<num
       prototypes: positiveInteger('--prototypes', options.prototypes),
       dropPath: numberFrom('--drop-path', options.dropPath, 0, 1),
       steps: positiveInteger('--steps', options.steps),
+      plain: options.plain,
     }),
     features: given({ ...shared, size: positiveInteger('--size', options.size) }),
     dryRun,

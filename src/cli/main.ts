@@ -202,6 +202,7 @@ function build(): Command {
     .option('--prototypes <n>', 'step: prototypes of each head')
     .option('--drop-path <rate>', 'step: stochastic depth')
     .option('--steps <n>', 'step: how many are timed')
+    .option('--plain', 'step: the one without fusion, packing and recompute instead, to compare with')
     .option('--dry-run', 'step: count memory and work, run nothing')
     .addHelpText(
       'after',
@@ -213,6 +214,35 @@ function build(): Command {
     .action(async (suite: string | undefined, options) => {
       const { bench } = await import('./bench.js');
       process.exitCode = await bench(suite ?? 'all', options);
+    });
+
+  program
+    .command('tune')
+    .description(
+      'Times the variants of the kernels for the shapes of a configuration and keeps the winners for this adapter.',
+    )
+    .option('--preset <name>', 'shapes of a training step: of a named configuration')
+    .option('--config <file>', 'shapes of a training step: of this YAML')
+    .option('--set <key=value...>', 'shapes of a training step: keys of the configuration')
+    .option('--arch <name>', 'shapes of features: vit_small, vit_base, vit_large or vit_giant2')
+    .option('--patch <px>', 'features: side of a patch (14)')
+    .option('--size <px>', 'features: side of a picture (224)')
+    .option('--batch <n>', 'pictures at a time')
+    .option('--dtype <type>', 'how activations are stored: f32 or f16')
+    .option('--seconds <s>', 'measure each shape for at least this long')
+    .option('--out <file>', 'the table to write, instead of tuned.json among the caches of this user')
+    .option('--json', 'print the result as JSON')
+    .option('--dry-run', 'print shapes and variants, time nothing')
+    .addHelpText(
+      'after',
+      examples(
+        'webdino tune --preset small96 --dtype f16',
+        'webdino tune --arch vit_small --size 224 --batch 64 --dtype f16 --seconds 2',
+      ),
+    )
+    .action(async (options) => {
+      const { tune } = await import('./tune.js');
+      process.exitCode = await tune(options);
     });
 
   program

@@ -24,6 +24,8 @@ export interface Capabilities {
   readonly family?: KernelFamily;
   readonly vendor: string;
   readonly architecture: string;
+  /** The card, where the adapter tells; `description` may only be its driver. */
+  readonly device: string;
   readonly description: string;
   /** True for an adapter that runs on the CPU: its best tile shapes differ from a GPU's. */
   readonly software: boolean;
@@ -39,12 +41,18 @@ export interface Capabilities {
   readonly maxInvocationsPerWorkgroup: number;
   readonly maxWorkgroupsPerDimension: number;
   readonly maxStorageBuffersPerStage: number;
+  /**
+   * What was measured to be fastest here: variant by operator and shape, as `webdino tune` found it (tuning.ts). Plans take
+   * the entries that still apply and choose by rule where there are none.
+   */
+  readonly tuned?: ReadonlyMap<string, string>;
 }
 
 /** WebGPU's guaranteed minimum: what a plan may rely on everywhere. Used by tests of `plan()` that have no GPU. */
 export const BASELINE_CAPABILITIES: Capabilities = {
   vendor: '',
   architecture: '',
+  device: '',
   description: 'WebGPU baseline',
   software: false,
   shaderF16: false,
@@ -137,6 +145,7 @@ export function readCapabilities(device: GPUDevice, info: GPUAdapterInfo): Capab
   return {
     vendor: info.vendor,
     architecture: info.architecture,
+    device: info.device,
     description: info.description || info.device || info.vendor,
     software: info.isFallbackAdapter === true || /llvmpipe|lavapipe|swiftshader/.test(words),
     shaderF16: has('shader-f16'),

@@ -18,6 +18,7 @@ import {
 import { alignUp, BufferUsage, MapMode } from './constants.js';
 import { PipelineCache } from './pipelines.js';
 import type { ShaderLibrary } from './shaders.js';
+import { type TunedTable, withTuned } from './tuning.js';
 
 export interface GpuOptions {
   readonly shaders: ShaderLibrary;
@@ -25,6 +26,8 @@ export interface GpuOptions {
   readonly reason?: string;
   /** Leaves out what a family above this one needs, or demands what it needs; without it, all the adapter has. */
   readonly family?: KernelFamily;
+  /** Variants that were measured to be fastest; those of this adapter apply. */
+  readonly tuned?: TunedTable;
 }
 
 export class Gpu {
@@ -84,7 +87,7 @@ export class Gpu {
   }
 
   private static wrap(device: GPUDevice, info: GPUAdapterInfo, options: GpuOptions, owns: boolean): Gpu {
-    const capabilities = restrictFamily(readCapabilities(device, info), options.family);
+    const capabilities = withTuned(restrictFamily(readCapabilities(device, info), options.family), options.tuned);
     const gpu = new Gpu(device, capabilities, options.shaders, options.reason ?? '', owns);
     device.addEventListener('uncapturederror', (event) => {
       const { error } = event as GPUUncapturedErrorEvent;

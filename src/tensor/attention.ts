@@ -18,8 +18,11 @@ import type { Storage, Tensor } from '../gpu/tensor.js';
 import type { Graph } from './graph.js';
 import { type PackedSequences, totalRows } from './sequences.js';
 
-/** `mma`: subgroup matrices, halves. `direct`: CPU adapters with subgroups. `tiled`: any adapter. */
-export type AttentionFamily = 'mma' | 'direct' | 'tiled';
+/**
+ * `mma`: subgroup matrices, halves; `mma-16` and `mma-32` with that many keys a tile of the forward kernel. `direct`: CPU
+ * adapters with subgroups. `tiled`: any adapter.
+ */
+export type AttentionFamily = 'mma' | 'mma-16' | 'mma-32' | 'direct' | 'tiled';
 
 type Plan = (params: tiled.AttentionParams, caps: Capabilities) => KernelPlan;
 
@@ -32,13 +35,19 @@ interface AttentionKernels {
   readonly ownedRows: (params: tiled.AttentionParams, caps: Capabilities, direction: 'forward' | 'backward') => number;
 }
 
-const FAMILIES: Readonly<Record<AttentionFamily, AttentionKernels>> = {
-  mma: {
-    forward: (params, caps) => mma.plan(params, caps),
+function matrixKernels(met?: 16 | 32): AttentionKernels {
+  return {
+    forward: (params, caps) => mma.plan(params, caps, mma.layoutOf(params, caps, 'forward', { met })),
     backwardQ: (params, caps) => mmaBackwardQ.plan(params, caps),
     backwardKv: (params, caps) => mmaBackwardKv.plan(params, caps),
     ownedRows: (params, caps, direction) => mma.layoutOf(params, caps, direction).ownedRows,
-  },
+  };
+}
+
+const FAMILIES: Readonly<Record<AttentionFamily, AttentionKernels>> = {
+  mma: matrixKernels(),
+  'mma-16': matrixKernels(16),
+  'mma-32': matrixKernels(32),
   direct: {
     forward: direct.plan,
     backwardQ: directBackwardQ.plan,
@@ -53,10 +62,78 @@ const FAMILIES: Readonly<Record<AttentionFamily, AttentionKernels>> = {
   },
 };
 
-/** The fastest family that takes these heads in this storage on this adapter. */
+function takesMatrices(params: tiled.AttentionParams, storage: Storage, caps: Capabilities): boolean {
+  return storage === 'f16' && prefersMatrices(caps) && mma.fits(params, caps);
+}
+
+/** The family that is likely fastest for these heads in this storage on this adapter. */
 export function attentionFamily(params: tiled.AttentionParams, storage: Storage, caps: Capabilities): AttentionFamily {
-  if (storage === 'f16' && prefersMatrices(caps) && mma.fits(params, caps)) return 'mma';
+  if (takesMatrices(params, storage, caps)) return 'mma';
   return direct.fits(params, caps) ? 'direct' : 'tiled';
+}
+
+/** The families that take these heads in this storage on this adapter. */
+export function attentionFamilies(
+  params: tiled.AttentionParams,
+  storage: Storage,
+  caps: Capabilities,
+): AttentionFamily[] {
+  const list: AttentionFamily[] = [];
+  if (takesMatrices(params, storage, caps)) {
+    // `mma` is the first of them.
+    list.push(
+      'mma',
+      ...mma
+        .keyTiles(params, caps)
+        .slice(1)
+        .map((met): AttentionFamily => `mma-${met}`),
+    );
+  }
+  if (direct.fits(params, caps)) list.push('direct');
+  list.push('tiled');
+  return list;
+}
+
+/** What an attention's key in the table of tuned variants tells of it. */
+export interface AttentionShape {
+  readonly storage: Storage;
+  readonly heads: number;
+  readonly headDim: number;
+  readonly sequences: PackedSequences;
+  /** Whether a gradient flows back through it. */
+  readonly gradient: boolean;
+}
+
+/** Key in the table of tuned variants: `attention f16 6x64 128x257+512x50`, or `attention_gradient …` with backward pass. */
+export function attentionKey({ storage, heads, headDim, sequences, gradient }: AttentionShape): string {
+  const packed = sequences.map(({ count, length }) => `${count}x${length}`).join('+');
+  return `attention${gradient ? '_gradient' : ''} ${storage} ${heads}x${headDim} ${packed}`;
+}
+
+/** What such a key stands for; undefined for other operators' keys. */
+export function parseAttentionKey(key: string): AttentionShape | undefined {
+  const match = /^attention(_gradient)? (f16|f32) (\d+)x(\d+) (\d+x\d+(?:\+\d+x\d+)*)$/.exec(key);
+  if (!match) return undefined;
+  const [, gradient, storage, heads, headDim, packed] = match;
+  const sequences = packed.split('+').map((group) => {
+    const [count, length] = group.split('x').map(Number);
+    return { count, length };
+  });
+  return {
+    storage: storage as Storage,
+    heads: Number(heads),
+    headDim: Number(headDim),
+    sequences,
+    gradient: gradient !== undefined,
+  };
+}
+
+/** The family that `attention` takes: what was measured for this shape where that still applies, else by rule. */
+export function chooseAttention(shape: AttentionShape, caps: Capabilities): AttentionFamily {
+  const tuned = caps.tuned?.get(attentionKey(shape));
+  const known =
+    tuned === undefined ? undefined : attentionFamilies(shape, shape.storage, caps).find((family) => family === tuned);
+  return known ?? attentionFamily(shape, shape.storage, caps);
 }
 
 /** One table a program, packing and number of owned rows, not one a block. */
@@ -84,7 +161,7 @@ function tileTable(program: Program, sequences: PackedSequences, ownedRows: numb
  * @param qkv [T, 3 D]; a row holds all q heads, all k heads, all v heads
  * @param heads D / heads is the head dim: a multiple of 8 up to 128
  * @param sequences must tile the T rows
- * @param choice a family other than the fastest one, to compare them
+ * @param choice a family other than the one that is held for the fastest, to compare them
  * @returns [T, D], the heads side by side
  * @throws GpuError for shapes that do not fit
  */
@@ -108,14 +185,15 @@ export function attention(
   const { storage } = qkv;
   const params = { heads, headDim: width / heads, sequences, storage };
   const caps = program.gpu.capabilities;
-  const family = choice ?? attentionFamily(params, storage, caps);
+  const gradient = graph.needsGradient(qkv);
+  const family = choice ?? chooseAttention({ ...params, gradient }, caps);
   const kernels = FAMILIES[family];
   const forward = kernels.forward(params, caps);
   const tiles = tileTable(program, sequences, kernels.ownedRows(params, caps, 'forward'));
   const out = graph.activation('attention', [rows, width]);
   const lse = program.intermediate('attention_lse', [heads, rows]);
   program.dispatch(forward, [qkv, tiles, out, lse]);
-  if (!graph.needsGradient(qkv)) return out;
+  if (!gradient) return out;
 
   graph.onBackward([out], ([dOut]) => {
     if (!dOut) return;

@@ -52,16 +52,23 @@ export function weightFor(x: Tensor, weight: Tensor): Tensor {
   return weight.half;
 }
 
-/**
- * Records a gemm without epilogue. K is cut in parts where the result alone would not keep the adapter busy; the float32
- * parts are added in their order.
- */
+/** Records a gemm without epilogue. K is cut in parts where the result alone would not keep the adapter busy. */
 export function dispatchSplitGemm(
   program: Program,
   params: Pick<gemm.GemmParams, 'layout' | 'M' | 'N' | 'K'>,
   { a, b, out }: Pick<GemmOperands, 'a' | 'b' | 'out'>,
 ): void {
-  const parts = gemm.splitK({ ...params, operands: a.storage }, program.gpu.capabilities);
+  const storage = { operands: a.storage, result: out.storage };
+  dispatchGemmParts(program, params, gemm.splitK({ ...params, ...storage }, program.gpu.capabilities), { a, b, out });
+}
+
+/** Records a gemm with K cut in this many parts; the float32 parts are added in their order. */
+export function dispatchGemmParts(
+  program: Program,
+  params: Pick<gemm.GemmParams, 'layout' | 'M' | 'N' | 'K' | 'variant'>,
+  parts: number,
+  { a, b, out }: Pick<GemmOperands, 'a' | 'b' | 'out'>,
+): void {
   if (parts === 1) {
     dispatchGemm(program, params, { a, b, out });
     return;

@@ -7,9 +7,11 @@ import { plannedWithMatrices, testGpu } from '../fixture.js';
 
 test('every kernel has a bench entry', async (t) => {
   const gpu = await testGpu();
-  const kernels = readdirSync(join(packageRoot(), 'wgsl'))
-    .filter((file) => file.endsWith('.wgsl'))
-    .map((file) => file.replace(/\.wgsl$/, ''));
+  const kernels = ['', 'plain/'].flatMap((folder) =>
+    readdirSync(join(packageRoot(), 'wgsl', folder))
+      .filter((file) => file.endsWith('.wgsl'))
+      .map((file) => folder + file.replace(/\.wgsl$/, '')),
+  );
   const covered = new Set<string>();
   const before = gpu.memory.buffers;
   for (const { name, cases } of SECTIONS) {

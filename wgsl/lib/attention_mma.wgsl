@@ -131,7 +131,7 @@ fn stage_own(source: ptr<storage, array<vec4<u32>>, read>, columns: Columns, wor
   workgroupBarrier();
 }
 
-// The block's first or later matrix along k, from the stage.
+// A left matrix of rows on the stage: the block of own rows, or their weights, from vector `offset` of each row on.
 fn left_of(work: Work, block: u32, offset: u32) -> MmaLeft {
   return mma_left_by_rows(&stage[work.subgroup][block], offset, STRIDE);
 }

@@ -1,0 +1,52 @@
+// As batched_gemm.wgsl, for adapters that run on a CPU: no workgroup memory, since a barrier costs more there than a load.
+// An invocation owns 4 x 4 results of one product. Rows and columns past the end read the last one and are not written.
+// FLOPs: 2 M N K a product. Bytes: 4 (M K + K N + M N) a product.
+// include plain/lib/batched_matrices.wgsl
+
+// Where the K values of row or column `at` of an operand begin. `along_k`: they are neighbours; else `at` is the column.
+fn line_of(strides: Strides, product: u32, at: u32, count: u32, along_k: bool) -> u32 {
+  let inside = min(at, count - 1u);
+  return start_of(strides, product) + select(inside, inside * strides.row, along_k);
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
+        @builtin(local_invocation_index) lane: u32) {
+  let i = (group.y * groups.x + group.x) * 64u + lane;
+  let across = (sizes.N + 3u) / 4u;
+  let down = (sizes.M + 3u) / 4u;
+  let product = i / (across * down);
+  if (product >= sizes.products) {
+    return;
+  }
+  let m = i / across % down * 4u;
+  let n = i % across * 4u;
+  let a_along_k = LAYOUT != TN;
+  let b_along_k = LAYOUT == NT;
+  let a0 = line_of(sizes.a, product, m, sizes.M, a_along_k);
+  let a1 = line_of(sizes.a, product, m + 1u, sizes.M, a_along_k);
+  let a2 = line_of(sizes.a, product, m + 2u, sizes.M, a_along_k);
+  let a3 = line_of(sizes.a, product, m + 3u, sizes.M, a_along_k);
+  let b0 = line_of(sizes.b, product, n, sizes.N, b_along_k);
+  let b1 = line_of(sizes.b, product, n + 1u, sizes.N, b_along_k);
+  let b2 = line_of(sizes.b, product, n + 2u, sizes.N, b_along_k);
+  let b3 = line_of(sizes.b, product, n + 3u, sizes.N, b_along_k);
+  let step_a = select(sizes.a.row, 1u, a_along_k);
+  let step_b = select(sizes.b.row, 1u, b_along_k);
+  var acc0 = vec4<f32>();
+  var acc1 = vec4<f32>();
+  var acc2 = vec4<f32>();
+  var acc3 = vec4<f32>();
+  var ka = 0u;
+  var kb = 0u;
+  for (var k = 0u; k < sizes.K; k++) {
+    let vb = vec4<f32>(b[b0 + kb], b[b1 + kb], b[b2 + kb], b[b3 + kb]);
+    acc0 += a[a0 + ka] * vb;
+    acc1 += a[a1 + ka] * vb;
+    acc2 += a[a2 + ka] * vb;
+    acc3 += a[a3 + ka] * vb;
+    ka += step_a;
+    kb += step_b;
+  }
+  store_results(start_of(sizes.c, product), m, n, array<vec4<f32>, 4>(acc0, acc1, acc2, acc3));
+}
