@@ -148,7 +148,10 @@ function report(diagnosis: Diagnosis): string {
     for (const { componentType, resultComponentType, M, N, K } of can.subgroupMatrices) {
       row('', `  ${M} × ${N} × ${K}, ${componentType} to ${resultComponentType}`);
     }
-    row('limits', `one buffer ${formatBytes(can.maxBufferSizeBytes)}, one binding ${formatBytes(can.maxBindingSizeBytes)}`);
+    row(
+      'limits',
+      `one buffer ${formatBytes(can.maxBufferSizeBytes)}, one binding ${formatBytes(can.maxBindingSizeBytes)}`,
+    );
     row(
       '',
       `a workgroup: ${formatBytes(can.maxWorkgroupMemoryBytes)} of memory, ${can.maxInvocationsPerWorkgroup} invocations`,

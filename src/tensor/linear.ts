@@ -24,8 +24,8 @@ export interface GemmOperands {
 }
 
 /**
- * Records one gemm in the storage of its tensors: a and b alike, extra and out alike. Absent operands are bound to `a`,
- * which the epilogue then does not read.
+ * Records one gemm in the storage of its tensors: a and b alike, extra and out alike. Absent operands are bound to `b`, which
+ * the epilogue then does not read; with its N columns or rows it has the quad that a binding must hold, as `a` may not.
  */
 export function dispatchGemm(program: Program, params: gemm.GemmParams, operands: GemmOperands): void {
   const { a, b, bias, extra, gamma, out, kept } = operands;
@@ -34,7 +34,7 @@ export function dispatchGemm(program: Program, params: gemm.GemmParams, operands
   }
   const storage = { operands: a.storage, result: out.storage };
   const plan = gemm.plan({ ...params, ...storage, bias: bias !== undefined }, program.gpu.capabilities);
-  program.dispatch(plan, [a, b, bias ?? a, extra ?? a, gamma ?? a, out, ...(kept ? [kept] : [])]);
+  program.dispatch(plan, [a, b, bias ?? b, extra ?? b, gamma ?? b, out, ...(kept ? [kept] : [])]);
 }
 
 /** gelu(u) once more, for a backward pass: of the two only u is kept. */

@@ -72,7 +72,11 @@ function savings({ train }: ResolvedConfig): TrainKeys[] {
  * @param availableBytes of GPU memory
  * @throws UsageError with what is missing and the first change of the configuration that would do
  */
-export async function checkTrainingFits(gpu: Gpu, config: ResolvedConfig, availableBytes: number): Promise<TrainingPlan> {
+export async function checkTrainingFits(
+  gpu: Gpu,
+  config: ResolvedConfig,
+  availableBytes: number,
+): Promise<TrainingPlan> {
   const plan = await planTraining(gpu, config);
   if (plan.peakBytes <= availableBytes) return plan;
   const missing = plan.peakBytes - availableBytes;

@@ -573,7 +573,8 @@ class Run {
 
 /** The numbers of a step from those of its micro-batches: means, and what the optimizer decided after the last. */
 function meanLog(logs: readonly StepLog[]): StepLog {
-  const mean = (value: (log: StepLog) => number): number => logs.reduce((sum, log) => sum + value(log), 0) / logs.length;
+  const mean = (value: (log: StepLog) => number): number =>
+    logs.reduce((sum, log) => sum + value(log), 0) / logs.length;
   return {
     ...logs[logs.length - 1],
     dinoLocalLoss: mean((log) => log.dinoLocalLoss),
