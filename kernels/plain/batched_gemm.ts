@@ -33,7 +33,7 @@ export interface BatchedGemmParams {
 /** Rows and columns of a product that a workgroup of the tiled kernel owns. */
 const TILE = 64;
 
-/** Invocations of a workgroup of the direct kernel, each with 4 x 4 results. */
+/** Invocations of a workgroup of the direct kernel, each with 8 x 4 results. */
 const DIRECT_THREADS = 64;
 
 /**
@@ -49,7 +49,7 @@ export function plan(params: BatchedGemmParams, caps: Capabilities): KernelPlan 
     prelude: { LAYOUT: LAYOUT_NUMBERS[layout], ALPHA: alpha },
     parameters: [M, N, K, heads, products, ...strides],
     grid: caps.software
-      ? foldGrid(Math.ceil((products * Math.ceil(M / 4) * Math.ceil(N / 4)) / DIRECT_THREADS))
+      ? foldGrid(Math.ceil((products * Math.ceil(M / 8) * Math.ceil(N / 4)) / DIRECT_THREADS))
       : [Math.ceil(N / TILE), Math.ceil(M / TILE), products],
     bindings: ['read', 'read', 'read_write'],
     flops: 2 * M * N * K * products,
