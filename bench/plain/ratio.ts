@@ -1,17 +1,27 @@
 /**
- * How much faster is our step than the plain one, by turns in one process: `node --import tsx bench/plain/ratio.ts [BATCH]`.
+ * How much faster is our step than the plain one, by turns in one process:
+ * `node --import tsx bench/plain/ratio.ts [BATCH] [--portable]`. The plain step is lent the kernels that plan() picks for this
+ * adapter; with --portable it gets those that need no optional feature (the tiled gemm), as a first port would have them.
  *
  * ViT-S/14, 224 and 98 px, 65,536 prototypes, float32. For slow adapters, where `webdino bench step` with its checks takes
  * long; that both steps compute the same is test/bench/plain.test.ts's business.
  */
 
+import type { Gpu } from '../../src/gpu/device.js';
 import { openGpu } from '../../src/node.js';
 import { FUSED_STEP, PLAIN_STEP, PreparedStep } from '../step_case.js';
 import { stepConfig } from '../step_suite.js';
 
 const ROUNDS = 2;
 
+/** The same adapter, planned for as if it had no optional feature. */
+function portable(gpu: Gpu): Gpu {
+  const capabilities = { ...gpu.capabilities, subgroups: false, shaderF16: false, subgroupMatrices: [] };
+  return Object.create(gpu, { capabilities: { value: capabilities } }) as Gpu;
+}
+
 const batch = Number(process.argv[2] ?? 4);
+const withoutFeatures = process.argv.includes('--portable');
 const config = stepConfig({
   arch: 'vit_small',
   patch: 14,
@@ -29,7 +39,8 @@ for (const [name, factory] of [
   ['ours', FUSED_STEP],
   ['plain', PLAIN_STEP],
 ] as const) {
-  const gpu = await openGpu();
+  const opened = await openGpu();
+  const gpu = name === 'plain' && withoutFeatures ? portable(opened) : opened;
   contenders.push({ name, gpu, step: await PreparedStep.open(gpu, config, factory), timesMs: [] as number[] });
 }
 // The first round compiles and is not counted.
