@@ -3,6 +3,7 @@
 import { UsageError } from '../errors.js';
 import { type CaseResult, runParity, type TensorComparison } from '../eval/parity.js';
 import { openGpu } from '../node.js';
+import { storageNamed } from './model.js';
 
 export interface ParityArguments {
   readonly dtype?: string;
@@ -42,8 +43,7 @@ function describe(result: CaseResult): string {
 
 /** Returns the exit code: 0 only if every case that was run passed, and at least one was. */
 export async function parity(folder: string, options: ParityArguments): Promise<number> {
-  const dtype = options.dtype ?? 'f32';
-  if (dtype !== 'f32' && dtype !== 'f16') throw new UsageError(`--dtype ${dtype} is unknown; use f32 or f16`);
+  const dtype = storageNamed('--dtype', options.dtype);
   const maxParams = options.maxParams === undefined ? undefined : Number(options.maxParams);
   if (maxParams !== undefined && !(maxParams >= 0))
     throw new UsageError(`--max-params takes a number, not ${options.maxParams}`);

@@ -610,14 +610,14 @@ export class SslTrainer {
   /** Reads what the last step or micro-batch logged. Waits for it. */
   async log(): Promise<StepLog> {
     const { dino, ibot, koleo: spread, entropy, deviation, clip } = this.results;
-    const losses = [dino, ibot ?? dino, spread, entropy, deviation];
-    const decided = [clip.norms, clip.flags, this.lossScale.get(LOSS_SCALE.name)];
-    // Both reads are queued at once, before another step overwrites what they read.
     const stepped = this.lastMicro === this.microBatches - 1;
-    const [read, [norms, flags, scale]] = await Promise.all([
-      this.program.readAll(this.update ? losses : [...losses, ...decided]),
-      this.update && stepped ? this.update.readAll(decided) : [],
-    ]).then(([first, second]) => (this.update ? [first, second] : [first, first.slice(losses.length)]));
+    // Both reads are queued at once, before another step overwrites what they read.
+    const [read, decided] = await Promise.all([
+      this.program.readAll([dino, ibot ?? dino, spread, entropy, deviation]),
+      stepped
+        ? (this.update ?? this.program).readAll([clip.norms, clip.flags, this.lossScale.get(LOSS_SCALE.name)])
+        : undefined,
+    ]);
     const ibotValue = ibot ? read[1][0] : read[0][2];
     const dinoLocalLoss = read[0][0];
     const dinoGlobalLoss = read[0][1];
@@ -629,9 +629,9 @@ export class SslTrainer {
       koleoLoss,
       ibotLoss,
       totalLoss: dinoLocalLoss + dinoGlobalLoss + koleoLoss + ibotLoss,
-      gradientNorms: Object.fromEntries(stepped ? this.modules.map((name, i) => [name, norms[i]]) : []),
-      skipped: stepped && flags.some((flag) => flag !== 0),
-      lossScale: stepped ? readLossScale(scale as Float32Array).scale : undefined,
+      gradientNorms: Object.fromEntries(decided ? this.modules.map((name, i) => [name, decided[0][i]]) : []),
+      skipped: decided?.[1].some((flag) => flag !== 0) ?? false,
+      lossScale: decided && readLossScale(decided[2] as Float32Array).scale,
       teacherEntropy: read[3][0],
       featureDeviation: read[4][0],
     };
