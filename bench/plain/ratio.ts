@@ -10,7 +10,7 @@
 import type { Gpu } from '../../src/gpu/device.js';
 import { openGpu } from '../../src/node.js';
 import { FUSED_STEP, PLAIN_STEP, PreparedStep } from '../step_case.js';
-import { stepConfig } from '../step_suite.js';
+import { STEP_DEFAULTS, stepConfig } from '../step_suite.js';
 
 const ROUNDS = 2;
 
@@ -22,18 +22,7 @@ function portable(gpu: Gpu): Gpu {
 
 const batch = Number(process.argv[2] ?? 4);
 const withoutFeatures = process.argv.includes('--portable');
-const config = stepConfig({
-  arch: 'vit_small',
-  patch: 14,
-  batch,
-  global: 224,
-  local: 98,
-  nLocal: 8,
-  prototypes: 65536,
-  dropPath: 0.3,
-  dtype: 'f32',
-  steps: ROUNDS,
-});
+const config = stepConfig({ ...STEP_DEFAULTS.full, batch });
 const contenders = [];
 for (const [name, factory] of [
   ['ours', FUSED_STEP],
