@@ -3,15 +3,12 @@
 
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { addEvaluationVerbs } from './evaluation_verbs.js';
 import { reportFailure } from './failure.js';
+import { examples, modelOptions, runOptions } from './options.js';
 
 /** Exit code for a wrong option or verb. */
 const USAGE = 2;
-
-/** Every verb's help ends with two lines to try. */
-function examples(first: string, second: string): string {
-  return `\nExamples:\n  $ ${first}\n  $ ${second}`;
-}
 
 /** package.json lies one folder higher seen from src/cli than from dist/src/cli. */
 function version(): string {
@@ -23,24 +20,6 @@ function version(): string {
     }
   }
   return 'unknown';
-}
-
-function runOptions(command: Command): Command {
-  return command
-    .option('--trace <file>', 'write what a step consists of (dispatches, bytes, FLOPs, times) as JSON')
-    .option('--json', 'print the result as JSON')
-    .option('--quiet', 'no progress; warnings are shown all the same');
-}
-
-function modelOptions(command: Command): Command {
-  return command
-    .requiredOption('--model <path>', 'run folder, checkpoint folder or .safetensors file')
-    .option('--student', 'the student in place of the teacher')
-    .option('--heads <n>', 'attention heads, where nothing else tells')
-    .option('--size <px>', 'side of the centre crop')
-    .option('--resize <px>', 'shorter side before the crop')
-    .option('--batch <n>', 'pictures at a time')
-    .option('--dtype <type>', 'how activations are stored: f32 or f16 (f32)');
 }
 
 function build(): Command {
@@ -110,36 +89,7 @@ function build(): Command {
       await resume(folder, options);
     });
 
-  const evaluate = program
-    .command('eval')
-    .description('Evaluates frozen features.')
-    .addHelpText(
-      'after',
-      examples(
-        'webdino eval knn --model runs/photos --train labelled/train --test labelled/val',
-        'webdino eval knn --help',
-      ),
-    );
-  modelOptions(evaluate.command('knn').description('k-nearest-neighbour accuracy, the official protocol.'))
-    .requiredOption('--train <source>', 'labelled pictures that vote')
-    .requiredOption('--test <source>', 'labelled pictures that are classified')
-    .option('--k <list>', 'numbers of neighbours, such as 10,20,100,200')
-    .option('--temperature <t>', 'of the votes (0.07)')
-    .option('--n-per-class <n>', 'few-shot: training pictures of each class')
-    .option('--n-tries <n>', 'few-shot: draws to average over')
-    .option('--baselines', 'also raw pixels and an untrained network')
-    .option('--json', 'print the result as JSON')
-    .addHelpText(
-      'after',
-      examples(
-        'webdino eval knn --model runs/photos --train labelled/train --test labelled/val --baselines',
-        'webdino eval knn --model dinov2_vits14.safetensors --train train.tar --test val.tar --k 20 --json',
-      ),
-    )
-    .action(async (options) => {
-      const { evalKnn } = await import('./eval.js');
-      await evalKnn(options);
-    });
+  addEvaluationVerbs(program);
 
   modelOptions(program.command('embed').description('Features of every picture as a NumPy file.'))
     .requiredOption('--data <source>', 'folder, .zip or .tar of pictures')
