@@ -7,6 +7,7 @@ import * as layerScaleGradient from '../kernels/layer_scale_gradient.js';
 import * as patchify from '../kernels/patchify.js';
 import * as resizeColumns from '../kernels/resize_columns.js';
 import type { Capabilities } from '../src/gpu/capabilities.js';
+import { gatherRows } from '../src/tensor/gather_rows.js';
 import { Graph } from '../src/tensor/graph.js';
 import { columnSums } from '../src/tensor/linear.js';
 import { resizePosition } from '../src/tensor/position.js';
@@ -317,6 +318,31 @@ function columnSumsCase(rows: number, columns: number, { storage, mark }: Stored
   });
 }
 
+/** Every second row, backwards. */
+function gatherRowsCase(rows: number, columns: number, { storage, mark }: Stored): BenchCase {
+  const kept = Uint32Array.from({ length: rows >> 1 }, (_, r) => rows - 1 - 2 * r);
+  return operatorCase(`gather_rows${mark}`, `${kept.length} of ${rows} × ${columns}`, (program) => {
+    const x = program.input('x', [rows, columns], storage);
+    const index = program.input('index', [kept.length], 'u32');
+    let data: Float32Array = new Float32Array();
+    return {
+      prepare: () => {
+        data = storedNoise(x.elements, 1, storage);
+        program.write(x, data);
+        program.write(index, kept);
+      },
+      record: () => [gatherRows(new Graph(program, storage), x, index)],
+      check: ([gathered]) => [
+        compareSamples(
+          'rows',
+          gathered,
+          (place) => data[kept[Math.floor(place / columns)] * columns + (place % columns)],
+        ),
+      ],
+    };
+  });
+}
+
 function tokenMeansCase(
   count: number,
   length: number,
@@ -357,6 +383,7 @@ function cases({ software }: Capabilities): BenchCase[] {
       columnSumsCase(tokens, 1536, stored),
       columnSumsCase(257, 260, stored),
       tokenMeansCase(2 * batch, 261, 5, 384, stored),
+      gatherRowsCase(tokens, 384, stored),
     ]),
     ...packTokensCases(batch, 256, 49, 4, 384),
     ...resampleCases(16, 7, 7, 384),

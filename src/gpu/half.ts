@@ -38,6 +38,12 @@ export function toHalf(values: Float32Array): Uint16Array {
   return halves;
 }
 
+/** The value of every pattern of bits, made at first use: features are read back by the hundred million. */
+let valueOfBits: Float32Array | undefined;
+
 export function fromHalf(halves: Uint16Array): Float32Array {
-  return Float32Array.from(halves, halfValue);
+  valueOfBits ??= Float32Array.from({ length: 65536 }, (_, bits) => halfValue(bits));
+  const floats = new Float32Array(halves.length);
+  for (let i = 0; i < halves.length; i++) floats[i] = valueOfBits[halves[i]];
+  return floats;
 }
