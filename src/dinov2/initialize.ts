@@ -66,7 +66,8 @@ export async function clearStore(gpu: Gpu, store: ParameterStore): Promise<void>
   await fillStore(gpu, store, 0, () => ({ distribution: 'uniform', low: 0, high: 0 }));
 }
 
-async function fillStore(
+/** Fills all parameters of a store, each from the distribution of its name. */
+export async function fillStore(
   gpu: Gpu,
   store: ParameterStore,
   seed: number,

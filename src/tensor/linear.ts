@@ -5,6 +5,7 @@
 
 import { splitRows } from '../../kernels/column_lanes.js';
 import * as columnSum from '../../kernels/column_sum_partials.js';
+import * as raggedColumnSum from '../../kernels/column_sum_ragged.js';
 import * as geluKernel from '../../kernels/gelu.js';
 import * as gemm from '../../kernels/gemm.js';
 import * as sumPartials from '../../kernels/sum_partials.js';
@@ -83,10 +84,17 @@ function weightGradient(program: Program, dy: Tensor, x: Tensor, into: Tensor): 
   dispatchSplitGemm(program, { layout: 'TN', M: dy.columns, N: x.columns, K: dy.rows }, { a: dy, b: x, out: into });
 }
 
-/** db [N]: the column sums of dy [R, N]. */
+/** db [N]: the column sums of dy [R, N]; in float32 for any N. */
 export function columnSums(program: Program, dy: Tensor, into: Tensor): void {
   const { capabilities } = program.gpu;
   const { rows, columns, storage } = dy;
+  if (columns % 4 !== 0 && storage === 'f32') {
+    const parts = raggedColumnSum.interleavedParts(rows, columns, capabilities);
+    const partial = program.intermediate('column_sum_parts', [parts, columns]);
+    program.dispatch(raggedColumnSum.plan({ rows, columns, parts }), [dy, partial]);
+    program.dispatch(sumPartials.plan({ parts, elements: columns }), [partial, into]);
+    return;
+  }
   const split = splitRows(rows, columns, capabilities);
   const partial = program.intermediate('column_sum_parts', [split.parts, columns]);
   program.dispatch(columnSum.plan({ rows, columns, ...split, storage }, capabilities), [dy, partial]);
