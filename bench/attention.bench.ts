@@ -3,9 +3,11 @@
 import type { Capabilities } from '../src/gpu/capabilities.js';
 import type { TypedData } from '../src/gpu/tensor.js';
 import { type AttentionFamily, attention } from '../src/tensor/attention.js';
+import { clsAttention } from '../src/tensor/cls_attention.js';
 import { Graph } from '../src/tensor/graph.js';
 import { type PackedSequences, totalRows } from '../src/tensor/sequences.js';
 import * as oracle from '../test/oracle/attention.js';
+import * as clsOracle from '../test/oracle/cls_attention.js';
 import { type BenchCase, type BenchSection, operatorCase, WITH_BACKWARD } from './checked_bench.js';
 import { type Comparison, compare, compareSlope, GRADIENT_BOUND, HALF_BOUND } from './comparison.js';
 import { storedNoise, STORAGES, type Stored } from './storages.js';
@@ -89,6 +91,34 @@ function attentionCase(
   });
 }
 
+/** The one row of weights that pictures of attention show. */
+function clsAttentionCase(
+  count: number,
+  length: number,
+  { heads, headDim }: Packing,
+  { storage, mark }: Stored,
+): BenchCase {
+  return operatorCase(`cls_attention${mark}`, `${count} × ${length}, ${heads} heads of ${headDim}`, (program) => {
+    const qkv = program.input('qkv', [count * length, 3 * heads * headDim], storage);
+    let data: Float32Array = new Float32Array();
+    return {
+      prepare: () => {
+        data = storedNoise(qkv.elements, 1, storage).map((v) => 2 * v);
+        program.write(qkv, data);
+      },
+      record: () => [clsAttention(new Graph(program, storage), qkv, heads, [{ count, length }])],
+      check: ([weights]) => [
+        // The first sequence stands for all.
+        compare(
+          'weights',
+          weights.subarray(0, heads * length),
+          clsOracle.clsAttention(data.subarray(0, length * qkv.columns), heads, headDim, 1, length),
+        ),
+      ],
+    };
+  });
+}
+
 function cases({ software }: Capabilities): BenchCase[] {
   const batch = software ? 1 : 64;
   // ViT-S/14: the teacher's global crops of 224 px, then the student's with eight local ones of 98 px.
@@ -110,7 +140,8 @@ function cases({ software }: Capabilities): BenchCase[] {
   );
   // The kernels that any adapter takes, beside the family that this one gets.
   const tiled = STORAGES.map((stored) => attentionCase(teacher, stored, true, 'tiled'));
-  return [...fastest, ...tiled];
+  const cls = STORAGES.map((stored) => clsAttentionCase(2 * batch, 257, teacher, stored));
+  return [...fastest, ...tiled, ...cls];
 }
 
 export const section: BenchSection = {

@@ -40,6 +40,11 @@ export interface ImageSource {
 const PICTURE_EXTENSIONS = ['jpg', 'jpeg', 'png', 'webp', 'avif', 'tif', 'tiff', 'gif'];
 const PICTURE = new RegExp(`\\.(${PICTURE_EXTENSIONS.join('|')})$`, 'i');
 
+/** Whether a file's name ends as that of a picture that can be read. */
+export function isPictureName(name: string): boolean {
+  return PICTURE.test(name);
+}
+
 const GZIP_MAGIC = [0x1f, 0x8b];
 const ZIP_MAGIC = [0x50, 0x4b];
 
@@ -168,6 +173,20 @@ async function openArchive(path: string): Promise<Container<Member>> {
 }
 
 /**
+ * The files of a folder (all below it), a .zip or a .tar, whatever they are; hidden ones of archives included.
+ * @throws DataError if there is nothing there or it cannot be read
+ */
+export async function openContainer(path: string): Promise<{ container: Container<Member>; isFolder: boolean }> {
+  try {
+    const isFolder = (await stat(path)).isDirectory();
+    return { container: isFolder ? await openFolder(path) : await openArchive(path), isFolder };
+  } catch (error) {
+    if (error instanceof DataError) throw error;
+    throw new DataError(`${path} cannot be opened: ${systemReason(error)}`, { cause: error });
+  }
+}
+
+/**
  * Opens a folder (searched recursively), a .zip or a .tar.
  *
  * Labels come from `KEY.cls` members, else from a csv of the archive's name beside it (columns `key`, `label`,
@@ -175,15 +194,7 @@ async function openArchive(path: string): Promise<Container<Member>> {
  * @throws DataError if there is nothing there, it cannot be read, or it holds no picture
  */
 export async function openSource(path: string): Promise<ImageSource> {
-  let container: Container<Member>;
-  let isFolder: boolean;
-  try {
-    isFolder = (await stat(path)).isDirectory();
-    container = isFolder ? await openFolder(path) : await openArchive(path);
-  } catch (error) {
-    if (error instanceof DataError) throw error;
-    throw new DataError(`${path} cannot be opened: ${systemReason(error)}`, { cause: error });
-  }
+  const { container, isFolder } = await openContainer(path);
   try {
     const visible = container.members.filter((member) => !isHidden(member.path));
     const found = visible.filter((member) => PICTURE.test(member.path));

@@ -9,7 +9,7 @@ import { FeatureExtractor } from '../eval/features.js';
 import type { Gpu } from '../gpu/device.js';
 import type { ParameterStore } from '../tensor/parameters.js';
 import type { ResolvedConfig } from './config.js';
-import { pcaRgb } from './pca.js';
+import { pcaRgb } from '../eval/pca.js';
 import type { ReportData, RgbPicture } from './report.js';
 import { cropSettings, vitConfig } from './ssl_config.js';
 

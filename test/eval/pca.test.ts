@@ -1,7 +1,7 @@
 /** PCA against what is known by construction, against a plain power iteration, and its picture. */
 import fc from 'fast-check';
 import test from 'tape';
-import { pca, pcaRgb, project, scoresToRgb } from '../../src/train/pca.js';
+import { pca, pcaRgb, project, scoresToRgb } from '../../src/eval/pca.js';
 
 /** Values in [-1, 1) from a counter, the same every run. */
 function noise(length: number, seed: number): Float64Array {

@@ -81,7 +81,11 @@ export function pca(features: Float32Array, n: number, d: number, k = 3): Pca {
  * @param features `[n, d]`.
  * @returns `[n, k]`, C order.
  */
-export function project({ mean, components }: Pca, features: Float32Array, n: number): Float64Array {
+export function project(
+  { mean, components }: Pick<Pca, 'mean' | 'components'>,
+  features: Float32Array,
+  n: number,
+): Float64Array {
   const d = mean.length;
   const k = components.length / d;
   const scores = new Float64Array(n * k);
