@@ -36,6 +36,8 @@ export interface CropSettings {
   globalSize: number;
   localSize: number;
   localCount: number;
+  /** 1: the first global view only, as probes and fine-tuning see a picture. Default 2. */
+  globalCount?: 1 | 2;
   globalScale: [number, number];
   localScale: [number, number];
   blurProbability: { global1: number; global2: number; local: number };
@@ -208,7 +210,7 @@ export function renderCrop(image: RgbImage, parameters: CropParameters, size: nu
 
 /** The views of one picture: each `[size, size, 3]` 8-bit pixels. */
 export interface Views {
-  readonly global: readonly [Uint8Array, Uint8Array];
+  readonly global: readonly Uint8Array[];
   readonly local: readonly Uint8Array[];
 }
 
@@ -216,7 +218,7 @@ function allocateViews(settings: CropSettings): Views {
   const globalBytes = settings.globalSize ** 2 * 3;
   const localBytes = settings.localSize ** 2 * 3;
   return {
-    global: [new Uint8Array(globalBytes), new Uint8Array(globalBytes)],
+    global: Array.from({ length: settings.globalCount ?? 2 }, () => new Uint8Array(globalBytes)),
     local: Array.from({ length: settings.localCount }, () => new Uint8Array(localBytes)),
   };
 }
@@ -234,7 +236,7 @@ export function multiCrop(
   const cut = (view: View, size: number, out: Uint8Array) =>
     renderCrop(image, drawCrop(view, image.width, image.height, settings, random), size, out);
   cut('global1', settings.globalSize, views.global[0]);
-  cut('global2', settings.globalSize, views.global[1]);
+  if (settings.globalCount !== 1) cut('global2', settings.globalSize, views.global[1]);
   for (const local of views.local) cut('local', settings.localSize, local);
   return views;
 }

@@ -6,7 +6,7 @@ import { CounterRandom, RandomPurpose } from './random.js';
 /** The crops of B pictures, 8-bit RGB, crop-major (all first crops of the batch, then all second ones; spec §3.3). */
 export interface CropBatch {
   readonly step: number;
-  /** `[2·B, globalSize, globalSize, 3]`. */
+  /** `[2·B, globalSize, globalSize, 3]`, or `[B, …]` with a `globalCount` of 1. */
   readonly globalCrops: Uint8Array<ArrayBuffer>;
   /** `[localCount·B, localSize, localSize, 3]`. */
   readonly localCrops: Uint8Array<ArrayBuffer>;
@@ -38,11 +38,12 @@ export class BatchAssembler {
 
   constructor(plan: BatchPlan, step: number) {
     const { settings, batchSize } = plan;
+    const globals = settings.globalCount ?? 2;
     this.#plan = plan;
     this.#missing = batchSize;
     this.batch = {
       step,
-      globalCrops: new Uint8Array(2 * batchSize * settings.globalSize ** 2 * 3),
+      globalCrops: new Uint8Array(globals * batchSize * settings.globalSize ** 2 * 3),
       localCrops: new Uint8Array(settings.localCount * batchSize * settings.localSize ** 2 * 3),
       indices: new Uint32Array(batchSize),
     };
@@ -60,7 +61,9 @@ export class BatchAssembler {
     };
     const random = new CounterRandom(seed, RandomPurpose.crops, step, firstSlot + slot);
     multiCrop(picture, settings, random, {
-      global: [view(globalCrops, settings.globalSize, 0), view(globalCrops, settings.globalSize, 1)],
+      global: Array.from({ length: settings.globalCount ?? 2 }, (_, crop) =>
+        view(globalCrops, settings.globalSize, crop),
+      ),
       local: Array.from({ length: settings.localCount }, (_, crop) => view(localCrops, settings.localSize, crop)),
     });
     indices[slot] = picture.index;

@@ -5,7 +5,17 @@
  */
 
 /** First element of a stream: keeps decisions of different kinds apart when their other coordinates are equal. */
-export const RandomPurpose = { order: 1, crops: 2, replacement: 3, masks: 4 } as const;
+export const RandomPurpose = {
+  order: 1,
+  crops: 2,
+  replacement: 3,
+  masks: 4,
+  bootstrap: 5,
+  denseOrder: 20,
+  denseViews: 21,
+  holdOut: 22,
+  fit: 23,
+} as const;
 
 const TWO_32 = 4294967296;
 
