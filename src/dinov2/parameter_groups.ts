@@ -62,3 +62,32 @@ function layerOf(name: string, depth: number): number {
   if (index >= depth) throw new UsageError(`Parameter "${name}" is outside a network of ${depth} blocks.`);
   return index + 1;
 }
+
+/**
+ * The groups of a backbone that is fine-tuned under a linear head, names without prefix: the multiplier of layer l is
+ * `layerwiseDecay^(depth + 1 − l)` for every part of it, patch embedding included, and 1 for the head (`head.weight`,
+ * `head.bias`), which starts from nothing. What is exempt from weight decay is exempt here.
+ *
+ * @throws UsageError for a block beyond `depth`.
+ */
+export function fineTuneGroups(
+  names: readonly string[],
+  depth: number,
+  layerwiseDecay: number,
+): Map<string, Omit<ParameterGroup, 'module'>> {
+  const backbone = names.filter((name) => !name.startsWith('head.'));
+  const official = parameterGroups(
+    backbone.map((name) => `backbone.${name}`),
+    depth,
+    { layerwiseDecay, patchEmbedLrMult: 1 },
+  );
+  return new Map(
+    names.map((name) => {
+      const { lrMultiplier, wdMultiplier } = official.get(`backbone.${name}`) ?? {
+        lrMultiplier: 1,
+        wdMultiplier: name.endsWith('.bias') ? 0 : 1,
+      };
+      return [name, { lrMultiplier, wdMultiplier, isLastLayer: false }];
+    }),
+  );
+}

@@ -121,6 +121,18 @@ function floorModel(patchSize: number, floor: Floor): FrozenModel {
   };
 }
 
+/** [n, dim]: the mean over the patches of each picture. */
+function patchMeans(patches: Float32Array, n: number, dim: number): Float32Array {
+  const means = new Float32Array(n * dim);
+  const perPicture = patches.length / (n * dim);
+  for (let i = 0; i < n; i++) {
+    for (let p = 0; p < perPicture; p++) {
+      for (let c = 0; c < dim; c++) means[i * dim + c] += patches[(i * perPicture + p) * dim + c] / perPicture;
+    }
+  }
+  return means;
+}
+
 function floorReader(patchSize: number, floor: Floor, request: TokenRequest): TokenReader {
   checkTokenSize(patchSize, request.size);
   const [height, width] = request.size;
@@ -133,12 +145,13 @@ function floorReader(patchSize: number, floor: Floor, request: TokenRequest): To
     read: async (pixels, n): Promise<Tokens> => {
       checkPixels(request, pixels, n);
       const cls = new Float32Array(n * dim);
-      const patches = new Float32Array(request.patches ? n * rows * columns * dim : 0);
+      const wanted = request.patches || request.mean === true;
+      const patches = new Float32Array(wanted ? n * rows * columns * dim : 0);
       for (let i = 0; i < n; i++) {
         const picture = { offset: i * height * width * 3, width };
         const whole = { top: 0, left: 0, height, width };
         floor.describePicture(pixels, picture, whole, cls.subarray(i * dim, (i + 1) * dim));
-        if (!request.patches) continue;
+        if (!wanted) continue;
         for (let row = 0; row < rows; row++) {
           for (let column = 0; column < columns; column++) {
             const top = Math.max(row - border, 0) * patchSize;
@@ -151,7 +164,11 @@ function floorReader(patchSize: number, floor: Floor, request: TokenRequest): To
           }
         }
       }
-      return { cls: [cls], patches: request.patches ? [patches] : [] };
+      return {
+        cls: [cls],
+        patches: request.patches ? [patches] : [],
+        mean: request.mean ? patchMeans(patches, n, dim) : undefined,
+      };
     },
     dispose: () => {},
   };

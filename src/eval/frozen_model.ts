@@ -3,8 +3,10 @@
  * learned feature must beat (random weights, raw pixels, colour histograms), which makes every protocol run on them alike.
  */
 
+import type { VitConfig } from '../dinov2/vit.js';
 import type { Tensor } from '../gpu/tensor.js';
 import type { Graph } from '../tensor/graph.js';
+import type { ParameterStore } from '../tensor/parameters.js';
 
 /** Which tokens of a model are wanted. */
 export interface TokenRequest {
@@ -18,6 +20,13 @@ export interface TokenRequest {
   readonly norm: boolean;
   /** Whether patch tokens are wanted beside CLS. */
   readonly patches: boolean;
+  /**
+   * Whether the network must see `size` as it is, as windows of dense tasks. Else `size` is the evaluation crop, which a model
+   * trained at another size takes at its own. Default: no.
+   */
+  readonly exactSize?: boolean;
+  /** Whether the mean patch token of the deepest level is wanted (linear probes, spec §6.3). Default: no. */
+  readonly mean?: boolean;
 }
 
 /** Tokens of n pictures, on the CPU. */
@@ -26,12 +35,16 @@ export interface Tokens {
   readonly cls: readonly Float32Array[];
   /** Shallow to deep; [n, rows * columns, D] each, row by row of the picture. Empty where none were wanted. */
   readonly patches: readonly Float32Array[];
+  /** [n, D] where it was wanted. */
+  readonly mean?: Float32Array;
 }
 
 /** The same as tensors of a graph that is being recorded: [batch, D] and [batch * rows * columns, D]. */
 export interface TokenTensors {
   readonly cls: readonly Tensor[];
   readonly patches: readonly Tensor[];
+  /** f32 [batch, D] where it was wanted. */
+  readonly mean?: Tensor;
 }
 
 /** One model at one picture size and batch. */
@@ -69,5 +82,7 @@ export interface FrozenModel {
    * @param pixels u32 words of u8 [batch, height, width, 3]
    */
   record?(graph: Graph, pixels: Tensor, request: TokenRequest): TokenTensors;
+  /** The network itself, for what trains a copy of it further. Absent where there is none, or where pictures are scaled for it. */
+  readonly network?: { readonly vit: VitConfig; readonly weights: ParameterStore; readonly prefix: string };
   dispose(): void;
 }

@@ -16,6 +16,7 @@ import type { Storage, Tensor } from '../gpu/tensor.js';
 import { gatherRows } from '../tensor/gather_rows.js';
 import { Graph } from '../tensor/graph.js';
 import type { ParameterStore } from '../tensor/parameters.js';
+import { tokenMeans } from '../tensor/token_means.js';
 import type { FrozenModel, TokenReader, TokenRequest, Tokens, TokenTensors } from './frozen_model.js';
 
 export interface NetworkModelOptions {
@@ -52,6 +53,7 @@ export function networkModel(gpu: Gpu, options: NetworkModelOptions): FrozenMode
     dim: vit.embedDim,
     depth: vit.depth,
     record,
+    network: { vit, weights, prefix },
     open: async (request) => {
       if (dtype === 'f16') weights.makeHalf();
       await weights.refreshHalf();
@@ -90,17 +92,22 @@ function levelTokens(
   graph: Graph,
   vit: VitConfig,
   { layers, sequences }: VitTokens,
-  { blocks, patches }: TokenRequest,
+  { blocks, patches, mean = false }: TokenRequest,
   pick: (tokens: Tensor, index: Tensor) => Tensor,
 ): TokenTensors {
   const index = (name: string, rows: number[]): Tensor =>
     graph.program.constant(name, [rows.length], Uint32Array.from(rows));
   const clsIndex = index('cls rows', tokenRows(sequences, 0, 0));
-  const patchIndex = patches ? index('patch rows', patchRows(vit, sequences, 0)) : undefined;
+  const patchIndex = patches || mean ? index('patch rows', patchRows(vit, sequences, 0)) : undefined;
   const levels = blocks.map((block) => layers.get(block)!);
+  const wanted = patches ? levels : mean ? levels.slice(-1) : [];
+  const patchLevels = patchIndex ? wanted.map((tokens) => pick(tokens, patchIndex)) : [];
+  const [{ count, length }] = sequences;
+  const grid = { count, length: length - 1 - vit.registers };
   return {
     cls: levels.map((tokens) => pick(tokens, clsIndex)),
-    patches: patchIndex ? levels.map((tokens) => pick(tokens, patchIndex)) : [],
+    patches: patches ? patchLevels : [],
+    mean: mean ? tokenMeans(graph, patchLevels[patchLevels.length - 1], grid, 0) : undefined,
   };
 }
 
@@ -127,7 +134,12 @@ class NetworkReader implements TokenReader {
     this.program = new Program(gpu, 'frozen tokens');
     this.pixels = this.program.input('pixels', [Math.ceil((request.batch * height * width * 3) / 4)], 'u32');
     this.tokens = record(new Graph(this.program, dtype), this.pixels, request);
-    for (const tensor of [...this.tokens.cls, ...this.tokens.patches]) this.program.keep(tensor);
+    for (const tensor of this.outputs) this.program.keep(tensor);
+  }
+
+  private get outputs(): Tensor[] {
+    const { cls, patches, mean } = this.tokens;
+    return [...cls, ...patches, ...(mean ? [mean] : [])];
   }
 
   async compile(): Promise<void> {
@@ -144,10 +156,11 @@ class NetworkReader implements TokenReader {
     }
     program.write(this.pixels, whole);
     program.run();
-    const all = (await program.readAll([...tokens.cls, ...tokens.patches])) as Float32Array[];
+    const all = (await program.readAll(this.outputs)) as Float32Array[];
     // What pads the batch is dropped again.
     const used = all.map((values) => values.subarray(0, (values.length / request.batch) * n));
-    return { cls: used.slice(0, levels), patches: used.slice(levels) };
+    const patchesEnd = levels + tokens.patches.length;
+    return { cls: used.slice(0, levels), patches: used.slice(levels, patchesEnd), mean: used[patchesEnd] };
   }
 
   dispose(): void {

@@ -17,7 +17,7 @@ import { GpuError, UsageError } from '../errors.js';
 import { alignUp } from '../gpu/constants.js';
 import type { Tensor } from '../gpu/tensor.js';
 import type { Graph } from './graph.js';
-import type { ParameterStore, Shard } from './parameters.js';
+import { type ParameterStore, recordHalfCopies, type Shard } from './parameters.js';
 
 /** Elements of a full chunk: four quads for each of the 256 invocations of adamw.wgsl. */
 const CHUNK_ELEMENTS = 4096;
@@ -234,7 +234,8 @@ export interface AdamWStores {
 
 /**
  * One optimizer step, in place, one dispatch a shard: gradient × coefficient, decoupled decay θ ← θ (1 - lr · wd), PyTorch's
- * AdamW, then teacher ← m · teacher + (1 - m) · θ, and the half copies of both where they have them.
+ * AdamW, then teacher ← m · teacher + (1 - m) · θ, and the half copies of both where they have them. Without a teacher the
+ * student's half copy follows in a pass of its own.
  * Where the coefficient is 0, student and moments stay as they are and the teacher still moves, as in the official loop.
  * @param groups of every parameter
  * @param step from `recordClip`
@@ -248,7 +249,7 @@ export function recordAdamW(
 ): void {
   const { student, gradients, firstMoment, secondMoment, teacher } = stores;
   for (const store of [gradients, firstMoment, secondMoment, teacher]) if (store) student.assertSameLayout(store);
-  const halves = halfPairs(stores);
+  const halves = teacher && halfPairs(student, teacher);
   const followers = halves ? 'teacher_and_halves' : teacher ? 'teacher' : 'none';
   student.shards.forEach((shard, s) => {
     const chunks = chunksOf(shard);
@@ -273,13 +274,14 @@ export function recordAdamW(
       ...(halves ? [halves[s]] : []),
     ]);
   });
+  if (!teacher && student.half) recordHalfCopies({ program }, student);
 }
 
 /** Of each shard the buffer that holds the student's half copy and then the teacher's; undefined where they have none. */
-function halfPairs({ student, teacher }: AdamWStores): Tensor[] | undefined {
-  if (!student.half && !teacher?.half) return undefined;
+function halfPairs(student: ParameterStore, teacher: ParameterStore): Tensor[] | undefined {
+  if (!student.half && !teacher.half) return undefined;
   return student.shards.map((_, s) => {
-    const [first, second] = [student, teacher].map((store) => store?.half?.shards[s].tensor);
+    const [first, second] = [student, teacher].map((store) => store.half?.shards[s].tensor);
     if (!first || !second || first.base !== second.base || first.baseOffsetBytes !== 0) {
       throw new GpuError(
         `the half copies of ${student.name} and its teacher are written together: make them with pairHalf(student, teacher)`,
