@@ -14,14 +14,14 @@ import { type HeadConfig, headLayers, headPrototypes } from '../../src/dinov2/he
 import {
   dropPathRates,
   keptSequences,
-  PREFIX,
   type SslConfig,
   type SslInputs,
   SslTrainer,
-  type StepTargets,
   STREAM_DROP_PATH,
   type UpdateArguments,
 } from '../../src/dinov2/ssl.js';
+import { PREFIX } from '../../src/dinov2/network.js';
+import type { StepTargets } from '../../src/dinov2/teacher.js';
 import { weightsOf } from '../../src/dinov2/vit.js';
 import { UsageError } from '../../src/errors.js';
 import type { Gpu } from '../../src/gpu/device.js';

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { addEvaluationVerbs } from './evaluation_verbs.js';
 import { reportFailure } from './failure.js';
-import { examples, modelOptions, runOptions } from './options.js';
+import { examples, modelOptions, newRunOptions, runOptions } from './options.js';
 
 /** Exit code for a wrong option or verb. */
 const USAGE = 2;
@@ -48,18 +48,11 @@ function build(): Command {
     });
 
   runOptions(
-    program
-      .command('train')
-      .description('Trains DINOv2 on pictures, from scratch or from a backbone (student.pretrained_weights).')
-      .option('--data <source>', 'folder, .zip or .tar of pictures, or mnist:split=TRAIN')
-      .option('--out <folder>', 'folder of the run: checkpoints, metrics.jsonl, config.yaml, report.html')
-      .option('--config <file>', 'YAML; keys are those of the official configurations')
-      .option('--preset <name>', 'start from a named configuration; see webdino presets')
-      .option('--set <key=value...>', 'keys of the configuration')
-      .option('--steps <n>', 'total steps; warm-up and the like are compressed to fit')
-      .option('--seed <n>', 'two runs of one seed give the same bytes')
-      .option('--overwrite', 'replace a run that lies in the folder')
-      .option('--dry-run', 'print parameters, memory, dispatches and steps, and exit'),
+    newRunOptions(
+      program
+        .command('train')
+        .description('Trains DINOv2 on pictures, from scratch or from a backbone (student.pretrained_weights).'),
+    ),
   )
     .addHelpText(
       'after',
@@ -71,6 +64,31 @@ function build(): Command {
     .action(async (options) => {
       const { train } = await import('./train.js');
       await train(options);
+    });
+
+  runOptions(
+    newRunOptions(
+      program.command('distill').description('Distils a frozen, larger teacher into one student or several.'),
+    )
+      .option('--teacher <path>', 'run, checkpoint or .safetensors; its heads too, or they are trained first')
+      .option('--student <preset-or-yaml...>', 'several students of one teacher pass, each in a folder of --out')
+      .option(
+        '--train-heads <n>',
+        'train projection heads on the teacher for n steps first; done by itself where it has none',
+      )
+      .option('--teacher-heads <path>', 'projection heads trained before: a teacher_heads folder or .safetensors')
+      .option('--heads <n>', 'attention heads of the teacher, where nothing else tells'),
+  )
+    .addHelpText(
+      'after',
+      examples(
+        'webdino distill --teacher runs/large --preset small96 --data photos --out runs/small',
+        'webdino distill --teacher dinov2_vitl14.safetensors --preset vits14_224 --data photos --out runs/vits --train-heads 2000',
+      ),
+    )
+    .action(async (options) => {
+      const { distill } = await import('./distill.js');
+      await distill(options);
     });
 
   runOptions(

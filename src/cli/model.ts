@@ -1,8 +1,6 @@
 /** What the verbs that use a trained model share: reading their options, opening the model, labelled sources, progress. */
 
-import { openDataset } from '../data/mnist_source.js';
 import type { BadPicture } from '../data/picture.js';
-import type { ImageSource } from '../data/source.js';
 import type { VitConfig } from '../dinov2/vit.js';
 import { DataError, UsageError } from '../errors.js';
 import { fittingBatch } from '../eval/features.js';
@@ -12,6 +10,8 @@ import type { Storage } from '../gpu/tensor.js';
 import { loadConfig, type ResolvedConfig } from '../train/config.js';
 import { Progress } from '../train/progress.js';
 import { vitConfig } from '../train/ssl_config.js';
+
+export { openLabelled } from '../eval/labelled_pair.js';
 
 /** Options as the command line gives them: text, or numbers from a program. */
 export interface ModelArguments {
@@ -108,20 +108,28 @@ export async function findModel(args: ModelArguments): Promise<ModelSettings> {
 
 /**
  * Loads the weights.
- * @throws DataError for a file that is no backbone or not the configuration's
+ * @param options `nearest`: a crop that patches do not divide becomes the nearest that they do
+ * @throws DataError for a file that is no backbone or not the configuration's; UsageError for a crop that patches do not divide
  */
-export async function openModel(gpu: Gpu, settings: ModelSettings): Promise<LoadedModel & { readonly batch: number }> {
-  const { config, configPath, weightsPath, hints, crop, dtype } = settings;
+export async function openModel(
+  gpu: Gpu,
+  settings: ModelSettings,
+  options: { readonly nearest?: boolean } = {},
+): Promise<LoadedModel & { readonly batch: number; readonly crop: number }> {
+  const { config, configPath, weightsPath, hints, dtype } = settings;
   const model = await loadModel(gpu, weightsPath, hints);
   try {
     if (config) assertSame(vitConfig(config), model.vit, weightsPath, configPath!);
     const { patchSize } = model.vit;
-    if (crop % patchSize !== 0) {
-      const nearest = Math.max(Math.round(crop / patchSize), 1) * patchSize;
-      throw new UsageError(`pictures of ${crop} px do not divide into patches of ${patchSize}: use --size ${nearest}`);
+    const nearest = Math.max(Math.round(settings.crop / patchSize), 1) * patchSize;
+    if (settings.crop !== nearest && !options.nearest) {
+      throw new UsageError(
+        `pictures of ${settings.crop} px do not divide into patches of ${patchSize}: use --size ${nearest}`,
+      );
     }
     const usual = gpu.capabilities.software ? SOFTWARE_BATCH : GPU_BATCH;
-    return { ...model, batch: settings.batch ?? fittingBatch(gpu, model.vit, crop, usual, dtype) };
+    const batch = settings.batch ?? fittingBatch(gpu, model.vit, nearest, usual, dtype);
+    return { ...model, batch, crop: nearest };
   } catch (error) {
     model.weights.dispose();
     throw error;
@@ -142,23 +150,6 @@ function assertSame(written: VitConfig, found: VitConfig, weightsPath: string, c
 export function describeVit(vit: VitConfig): string {
   const registers = vit.registers > 0 ? `, ${vit.registers} registers` : '';
   return `${vit.embedDim} x ${vit.depth}, ${vit.numHeads} heads, patch ${vit.patchSize}${registers}`;
-}
-
-/**
- * Opens a source all of whose pictures have a class.
- * @throws DataError if any has none
- */
-export async function openLabelled(path: string, option: string): Promise<ImageSource> {
-  const source = await openDataset(path);
-  const without = Array.from({ length: source.length }, (_, i) => i).filter((i) => source.label(i) === undefined);
-  if (without.length === 0) return source;
-  await source.close();
-  const count =
-    without.length === source.length ? 'its pictures have' : `${without.length} of its ${source.length} pictures have`;
-  throw new DataError(
-    `${option} ${path}: ${count} no class (${source.name(without[0])}): ` +
-      'put each class in a folder of its own, or give KEY.cls members or a csv beside an archive',
-  );
 }
 
 /** Shows pictures going by on standard error, and those that cannot be read. */

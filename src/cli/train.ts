@@ -10,11 +10,13 @@ import { adapterMemory, formatBytes } from '../gpu/adapter_memory.js';
 import type { Gpu } from '../gpu/device.js';
 import { openGpu } from '../node.js';
 import type { Checkpoint } from '../train/checkpoint.js';
-import { loadConfig, type PartialConfig, type ResolvedConfig } from '../train/config.js';
+import { type ConfigSources, loadConfig, type PartialConfig, type ResolvedConfig } from '../train/config.js';
+import { isDistillation } from '../train/distillation.js';
 import { KnnMonitor } from '../train/knn_monitor.js';
 import { formatDuration, Progress, shortNumber } from '../train/progress.js';
 import { checkTrainingFits, planTraining } from '../train/plan.js';
-import { prepareResume, train as runTraining, type TrainResult } from '../train/trainer.js';
+import { prepareResume, type RunOptions, type TrainResult, trainTogether } from '../train/trainer.js';
+import { commonCheckpoint, studentFolders } from '../train/student_folders.js';
 import { interruptible } from './interrupt.js';
 
 /** Options of both verbs, as the command line gives them. */
@@ -47,14 +49,25 @@ export interface ResumeArguments extends RunArguments {
 /** Starts a run, or with `dryRun` says what it would take. */
 export async function train(args: TrainArguments): Promise<void> {
   const config = trainConfig(args);
-  const out = config.train.output_dir;
-  if (out === '.' && !args.dryRun) throw new UsageError('--out is missing: the folder that the run is written to');
-  const source = await openTrainingData(config);
+  if (isDistillation(config)) {
+    throw new UsageError('distill.teacher names a frozen teacher: use webdino distill with these options');
+  }
+  await withTrainingData(config, async (gpu, source) => {
+    if (args.dryRun) await dryRun(gpu, [config], source, args);
+    else await runAndTell(gpu, config, source, config.train.output_dir, args, { overwrite: args.overwrite });
+  });
+}
+
+/** Opens pictures and GPU for as long as `body` takes. */
+export async function withTrainingData(
+  config: ResolvedConfig,
+  body: (gpu: Gpu, source: ImageSource) => Promise<void>,
+): Promise<void> {
+  const source = await openDataset(config.train.dataset_path);
   try {
     const gpu = await openGpu();
     try {
-      if (args.dryRun) await dryRun(gpu, config, source, args);
-      else await runAndTell(gpu, config, source, out, args, { overwrite: args.overwrite });
+      await body(gpu, source);
     } finally {
       gpu.close();
     }
@@ -63,30 +76,36 @@ export async function train(args: TrainArguments): Promise<void> {
   }
 }
 
-/** Goes on with the run in a folder. */
+/** Goes on with the run in a folder, or with all students of a distillation. */
 export async function resume(folder: string, args: ResumeArguments): Promise<void> {
-  const { checkpoint, config, changed } = await prepareResume(folder, args);
-  const source = await openTrainingData(config);
-  try {
-    const gpu = await openGpu();
-    try {
-      if (changed.length > 0) {
-        console.error(
-          `Changed since the checkpoint: ${changed.join(', ')}. The run goes on, but not as it would have before.`,
-        );
-      }
-      await runAndTell(gpu, config, source, folder, args, { checkpoint });
-    } finally {
-      gpu.close();
-    }
-  } finally {
-    await source.close();
+  const folders = studentFolders(folder);
+  const from = args.from ?? (folders.length > 1 ? await commonCheckpoint(folders) : undefined);
+  const runs: (RunOptions & { readonly changed: string[] })[] = [];
+  for (const out of folders) {
+    const { checkpoint, config, changed } = await prepareResume(out, { ...args, from });
+    runs.push({ out, config, resume: checkpoint, changed });
   }
+  await withTrainingData(runs[0].config, async (gpu, source) => {
+    const changed = [...new Set(runs.flatMap((run) => run.changed))];
+    if (changed.length > 0) {
+      console.error(
+        `Changed since the checkpoint: ${changed.join(', ')}. The run goes on, but not as it would have before.`,
+      );
+    }
+    await runAllAndTell(gpu, source, runs, args);
+  });
 }
 
-/** Configuration of a new run: preset, file, `--set`, then the other options; paths are made absolute, so that it runs anywhere. */
-function trainConfig(args: TrainArguments): ResolvedConfig {
+/**
+ * Configuration of a new run: preset, file, `--set`, then the other options; paths are made absolute, so that it runs anywhere.
+ * @param more what other options say, and a student's own layer
+ */
+export function trainConfig(
+  args: TrainArguments,
+  more: { readonly overrides?: PartialConfig; readonly student?: ConfigSources['student'] } = {},
+): ResolvedConfig {
   const overrides: PartialConfig = {
+    ...more.overrides,
     train: {
       dataset_path: args.data,
       output_dir: args.out,
@@ -94,7 +113,8 @@ function trainConfig(args: TrainArguments): ResolvedConfig {
       seed: wholeNumber('--seed', args.seed, 0),
     },
   };
-  const config = loadConfig({ preset: args.preset, file: args.config, set: args.set, overrides });
+  const { preset, config: file, set } = args;
+  const config = loadConfig({ preset, file, student: more.student, set, overrides });
   const { train } = config;
   if (/^ImageNet/.test(train.dataset_path) && !existsSync(train.dataset_path)) {
     throw new UsageError('--data is missing: a folder, a .zip or a .tar of pictures');
@@ -102,6 +122,7 @@ function trainConfig(args: TrainArguments): ResolvedConfig {
   const absolute = (path: string): string => (path === '' || isBuiltInDataset(path) ? path : resolve(path));
   for (const key of ['dataset_path', 'eval_train_path', 'eval_val_path'] as const) train[key] = absolute(train[key]);
   if (train.output_dir !== '.') train.output_dir = resolve(train.output_dir);
+  else if (!args.dryRun) throw new UsageError('--out is missing: the folder that the run is written to');
   return config;
 }
 
@@ -115,10 +136,6 @@ export function wholeNumber(option: string, value: string | number | undefined, 
   return number;
 }
 
-async function openTrainingData(config: ResolvedConfig): Promise<ImageSource> {
-  return openDataset(config.train.dataset_path);
-}
-
 /** Trains and prints what came of it. */
 export async function runAndTell(
   gpu: Gpu,
@@ -128,41 +145,61 @@ export async function runAndTell(
   args: RunArguments,
   start: { readonly checkpoint?: Checkpoint; readonly overwrite?: boolean },
 ): Promise<TrainResult> {
-  await checkTrainingFits(gpu, config, availableMemory(gpu));
-  const totalSteps = trainingSchedules(config).lr.length;
-  const startStep = start.checkpoint?.state.step ?? 0;
+  const run = { config, out, resume: start.checkpoint };
+  const [result] = await runAllAndTell(gpu, source, [run], args, start.overwrite);
+  return result;
+}
+
+/** Trains one run, or several students in step, and prints what came of them. */
+export async function runAllAndTell(
+  gpu: Gpu,
+  source: ImageSource,
+  runs: readonly RunOptions[],
+  args: RunArguments,
+  overwrite?: boolean,
+): Promise<TrainResult[]> {
+  const startMs = performance.now();
+  const results = await runAll(gpu, source, runs, args, overwrite);
+  const timeMs = performance.now() - startMs;
+  const told = results.map((result, i) => ({ out: runs[i].out, timeMs: Math.round(timeMs), ...result }));
+  if (args.json) console.log(JSON.stringify(told.length === 1 ? told[0] : told, null, 2));
+  else console.log(told.map(({ out }, i) => summary(out, results[i], timeMs)).join('\n\n'));
+  return results;
+}
+
+/** Trains one run, or several students in step, with progress on standard error. */
+export async function runAll(
+  gpu: Gpu,
+  source: ImageSource,
+  runs: readonly RunOptions[],
+  args: RunArguments,
+  overwrite?: boolean,
+): Promise<TrainResult[]> {
+  const configs = runs.map(({ config }) => config);
+  await checkTrainingFits(gpu, configs[0], availableMemory(gpu), configs.slice(1));
+  const totalSteps = trainingSchedules(configs[0]).lr.length;
+  const startStep = runs[0].resume?.state.step ?? 0;
   const progress = new Progress({ totalSteps, startStep, quiet: args.quiet === true });
   progress.tell(
     `${gpu.capabilities.description}; ${source.length.toLocaleString('en-US')} pictures from ${source.path}`,
   );
+  const into = runs.map(({ out }) => out).join(', ');
   progress.tell(
-    startStep > 0 ? `Going on at step ${startStep} of ${totalSteps} in ${out}` : `${totalSteps} steps into ${out}`,
+    startStep > 0 ? `Going on at step ${startStep} of ${totalSteps} in ${into}` : `${totalSteps} steps into ${into}`,
   );
-  const monitor = await KnnMonitor.open(gpu, config);
+  const monitors: (KnnMonitor | undefined)[] = [];
   try {
-    const startMs = performance.now();
-    const result = await interruptible(
+    for (const config of configs) monitors.push(await KnnMonitor.open(gpu, config));
+    return await interruptible(
       (signal) =>
-        runTraining({
-          gpu,
-          config,
-          source,
-          out,
-          resume: start.checkpoint,
-          overwrite: start.overwrite,
-          monitor,
-          signal,
-          progress,
-          tracePath: args.trace,
-        }),
+        trainTogether(
+          { gpu, source, overwrite, signal, progress, tracePath: args.trace },
+          runs.map((run, i) => ({ ...run, monitor: monitors[i] })),
+        ),
       () => progress.note('Stopping at a checkpoint. Ctrl-C again to stop at once, without one.'),
     );
-    const timeMs = performance.now() - startMs;
-    if (args.json) console.log(JSON.stringify({ out, timeMs: Math.round(timeMs), ...result }, null, 2));
-    else console.log(summary(out, result, timeMs));
-    return result;
   } finally {
-    await monitor?.close();
+    for (const monitor of monitors) await monitor?.close();
   }
 }
 
@@ -196,8 +233,14 @@ function availableMemory({ capabilities }: Gpu): number {
   return capabilities.software ? hostFreeBytes : (gpuBytes ?? Number.POSITIVE_INFINITY);
 }
 
-async function dryRun(gpu: Gpu, config: ResolvedConfig, source: ImageSource, args: RunArguments): Promise<void> {
-  const plan = await planTraining(gpu, config);
+/** Prints what a run, or several students together, would take. */
+export async function dryRun(
+  gpu: Gpu,
+  [config, ...others]: readonly ResolvedConfig[],
+  source: ImageSource,
+  args: RunArguments,
+): Promise<void> {
+  const plan = await planTraining(gpu, config, others);
   if (args.json) {
     console.log(JSON.stringify({ adapter: gpu.capabilities.description, pictures: source.length, ...plan }, null, 2));
     return;

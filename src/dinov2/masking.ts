@@ -164,6 +164,22 @@ export function collateFromMasks(masks: Uint8Array, patches: number, upperbound:
 }
 
 /**
+ * No crop masked and every patch in the loss, each crop's weights summing to 1: a step of distillation (spec §5).
+ * @param crops 2B
+ * @param patches N
+ */
+export function everyPatch(crops: number, patches: number): MaskBatch {
+  const count = crops * patches;
+  return {
+    masks: new Uint8Array(count),
+    maskIndices: Uint32Array.from({ length: count }, (_, i) => i),
+    masksWeight: new Float32Array(count).fill(1 / patches),
+    count,
+    upperbound: count,
+  };
+}
+
+/**
  * Draws the masks of a batch: `int(2B · sampleProbability)` crops get one, with ratios stratified over
  * [ratioMin, ratioMax] (crop i draws from the i-th of equal intervals), the others none; which crops is random.
  */

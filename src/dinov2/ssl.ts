@@ -30,23 +30,23 @@ import {
   recordClip,
 } from '../tensor/optimizer.js';
 import { ParameterStore } from '../tensor/parameters.js';
-import { prototypeLogits } from '../tensor/prototype_logits.js';
 import { prototypeLoss, type PrototypeLossTerm, sumOfViews } from '../tensor/prototype_loss.js';
-import { randomRanks, rankPitch, SEED_SHAPE, seedWords } from '../tensor/random.js';
-import { dropPathRows, invertRows } from '../tensor/row_subsets.js';
-import type { RowTile } from '../tensor/row_tiles.js';
+import { rankPitch, SEED_SHAPE, seedWords } from '../tensor/random.js';
+import { invertRows } from '../tensor/row_subsets.js';
 import { NO_ROW } from '../tensor/rows.js';
 import type { PackedSequences } from '../tensor/sequences.js';
-import { sinkhornKnopp, softmaxCenter, type TeacherTargets, wholeTargets } from '../tensor/teacher_targets.js';
-import { type HeadConfig, headFeatures, headParameters, headPrototypes } from './head.js';
+import { wholeTargets } from '../tensor/teacher_targets.js';
+import { headsParameters, type Network, type NetworkConfig, networkParameters, PREFIX, recordHead } from './network.js';
 import { parameterGroups } from './parameter_groups.js';
-import { finalNorm, tokenRows, type VitConfig, vitForward, vitParameters, weightsOf } from './vit.js';
+import { centerParameters, recordTargets, recordTeacherFeatures, type StepTargets } from './teacher.js';
+import { dropPathRates, recordStochasticDepth } from './stochastic_depth.js';
+import { finalNorm, tokenRows, vitForward, weightsOf } from './vit.js';
 
-export interface SslConfig {
-  readonly vit: VitConfig;
-  readonly dinoHead: HeadConfig;
-  /** A head of its own for the patches; without it they go through the DINO head. */
-  readonly ibotHead?: HeadConfig;
+export { dropPathRates, keptSequences, STREAM_DROP_PATH } from './stochastic_depth.js';
+
+export interface SslConfig extends NetworkConfig {
+  /** A backbone that stays as it is, `backbone.…`: student and teacher share it, and only their heads are trained. */
+  readonly frozenBackbone?: ParameterStore;
   /** Pictures a step. */
   readonly batch: number;
   readonly localCrops: number;
@@ -132,32 +132,9 @@ export interface StepLog {
   readonly featureDeviation: number;
 }
 
-/** Drop-path rate of every block (spec §1.6). */
-export function dropPathRates(config: { dropPathRate: number; dropPathUniform: boolean; depth: number }): number[] {
-  const { dropPathRate, dropPathUniform, depth } = config;
-  return Array.from({ length: depth }, (_, i) =>
-    dropPathUniform || depth === 1 ? dropPathRate : (dropPathRate * i) / (depth - 1),
-  );
-}
-
-/** Sequences that a branch is computed for, of `count`, at drop rate `rate`. */
-export function keptSequences(count: number, rate: number): number {
-  return Math.max(Math.trunc(count * (1 - rate)), 1);
-}
-
-/** Purpose numbers of the random streams on the GPU. */
-export const STREAM_DROP_PATH = 1;
-
-/** Sub-modules by the first part of their parameters' names. */
-export const PREFIX = { backbone: 'backbone.', dino: 'dino_head.', ibot: 'ibot_head.' } as const;
-
 /** All parameters that the student and the teacher have, with their prefixes. */
 export function sslParameters(config: SslConfig) {
-  return [
-    ...vitParameters(config.vit, PREFIX.backbone),
-    ...headParameters(config.dinoHead, PREFIX.dino),
-    ...(config.ibotHead ? headParameters(config.ibotHead, PREFIX.ibot) : []),
-  ];
+  return config.frozenBackbone ? headsParameters(config) : networkParameters(config);
 }
 
 /** What `recordAdamW` takes behind the graph: stores, groups, step. */
@@ -165,16 +142,6 @@ export type UpdateArguments = Parameters<typeof recordAdamW> extends [Graph, ...
 
 /** What changes from step to step, as `run` writes it. */
 export type SslInputs = ReturnType<SslTrainer['recordInputs']>;
-
-/** What the student is compared with. */
-export interface StepTargets {
-  /** Of the CLS rows, [2B, K]: few rows, read by local and by global crops. */
-  readonly cls: Tensor;
-  /** Of the masked patches, by tiles. */
-  readonly patches: TeacherTargets;
-  /** Mean entropy of the CLS targets. */
-  readonly entropy: Tensor;
-}
 
 export class SslTrainer {
   readonly student: ParameterStore;
@@ -232,14 +199,12 @@ export class SslTrainer {
     this.firstMoment = this.student.like('first moment');
     this.secondMoment = this.student.like('second moment');
     this.student.trainable(this.gradients);
-    this.centers = new ParameterStore(gpu, 'centers', [
-      { name: 'dino_loss.center', shape: [1, config.dinoHead.prototypes] },
-      { name: 'ibot_patch_loss.center', shape: [1, (config.ibotHead ?? config.dinoHead).prototypes] },
-    ]);
+    this.centers = this.openCenters();
     this.lossScale = new ParameterStore(gpu, 'loss scale', [LOSS_SCALE]);
     if (config.dtype === 'f16') ParameterStore.pairHalf(this.student, this.teacher);
     if (this.microBatches > 1) this.accumulated = this.student.like('accumulated gradients');
-    this.modules = config.ibotHead ? ['backbone', 'dino_head', 'ibot_head'] : ['backbone', 'dino_head'];
+    const modules = config.ibotHead ? ['backbone', 'dino_head', 'ibot_head'] : ['backbone', 'dino_head'];
+    this.modules = config.frozenBackbone ? modules.slice(1) : modules;
 
     this.program = new Program(gpu, 'ssl step');
     const graph = new Graph(this.program, config.dtype);
@@ -258,6 +223,16 @@ export class SslTrainer {
     }
     const clip = optimizer.program.scope('optimizer', () => this.recordOptimizer(optimizer));
     this.results = { ...losses, clip };
+  }
+
+  /** Where the centres are; a teacher that is not this trainer's has its own. */
+  protected openCenters(): ParameterStore {
+    return new ParameterStore(this.gpu, 'centers', centerParameters(this.config));
+  }
+
+  /** Student or teacher as a network. */
+  private network(heads: ParameterStore): Network {
+    return { ...this.config, heads, backbone: this.config.frozenBackbone ?? heads };
   }
 
   private get microBatches(): number {
@@ -280,15 +255,11 @@ export class SslTrainer {
 
   protected recordInputs() {
     const { program, config, patches, clsRows } = this;
-    const { batch, localCrops, globalSize, localSize, maskUpperbound, pixels, ibotHead, vit } = config;
-    const crops = (name: string, count: number, side: number): Tensor =>
-      pixels === 'bytes'
-        ? program.input(name, [Math.ceil((count * side * side * 3) / 4)], 'u32')
-        : program.input(name, [count, 3, side, side]);
+    const { batch, localCrops, localSize, maskUpperbound, pixels, ibotHead, vit } = config;
     const sizes = [2 * batch, localCrops * batch];
     return {
-      globalCrops: crops('global crops', 2 * batch, globalSize),
-      localCrops: crops('local crops', localCrops * batch, localSize),
+      globalCrops: this.recordGlobalCrops(),
+      localCrops: cropInput(program, 'local crops', localCrops * batch, localSize, pixels),
       masks: program.input('masks', [2 * batch, patches], 'u32'),
       maskCount: program.input('mask count', [1], 'u32'),
       // With a shared head CLS rows and masked patches go through it together, else apart.
@@ -303,6 +274,15 @@ export class SslTrainer {
           ? program.input('drop path ranks', [2 * vit.depth, rankPitch(sizes)], 'u32')
           : undefined,
     };
+  }
+
+  protected recordGlobalCrops(): Tensor {
+    const { batch, globalSize, pixels } = this.config;
+    return cropInput(this.program, 'global crops', 2 * batch, globalSize, pixels);
+  }
+
+  protected writeGlobalCrops(crops: Uint8Array | Float32Array): void {
+    this.program.write('global crops', wholeWords(crops));
   }
 
   protected globalGroup(inputs: { globalCrops: Tensor }) {
@@ -333,88 +313,35 @@ export class SslTrainer {
     return new Float32Array(this.clsRows.length).fill(1 / (batch * (2 + Math.max(2 * localCrops, 1))));
   }
 
-  /** The head of DINO or, without one of its own, of iBOT too: its features of some rows, and its prototypes. */
-  private head(graph: Graph, name: 'dino' | 'ibot', store: ParameterStore) {
-    const config = (name === 'ibot' ? this.config.ibotHead : undefined) ?? this.config.dinoHead;
-    const weights = weightsOf(store, PREFIX[name]);
-    const inScope = (body: () => Tensor): Tensor => graph.program.scope(`${name}_head`, body);
-    return {
-      features: (x: Tensor) => inScope(() => headFeatures(graph, config, weights, x)),
-      prototypes: inScope(() => headPrototypes(graph, weights)),
-    };
-  }
-
   protected recordTeacher(graph: Graph, inputs: SslInputs): StepTargets {
-    const { config, teacher, program } = this;
-    const { batch, maskUpperbound, centerMomentum: momentum } = config;
-    const backbone = weightsOf(teacher, PREFIX.backbone);
-    const { tokens } = vitForward(graph, config.vit, backbone, [this.globalGroup(inputs)]);
-    const targets = (
-      rows: { readonly features: Tensor; readonly weight: Tensor; readonly range?: RowTile },
-      center: string,
-      count?: Tensor,
-    ): TeacherTargets => {
-      const logits = prototypeLogits(program, { ...rows, tileBytes: config.lossTileBytes });
-      const options = { logits, temperature: inputs.temperature, count };
-      return config.centering === 'sinkhorn_knopp'
-        ? sinkhornKnopp(program, options)
-        : softmaxCenter(program, { ...options, center: this.centers.get(center), momentum });
-    };
-    const cls = 2 * batch;
-    const head = this.head(graph, 'dino', teacher);
-    const index = config.ibotHead
-      ? program.constant('teacher cls rows', [cls], this.globalClsRows)
-      : inputs.teacherRows;
-    const features = head.features(finalNorm(graph, backbone, tokens, { index }));
-    const clsRows = { features, weight: head.prototypes, range: { from: 0, rows: cls } };
-    const patchRows = (): Parameters<typeof targets>[0] => {
-      if (!config.ibotHead) return { ...clsRows, range: { from: cls, rows: maskUpperbound } };
-      const ibot = this.head(graph, 'ibot', teacher);
-      const x = finalNorm(graph, backbone, tokens, { index: inputs.teacherRows });
-      return { features: ibot.features(x), weight: ibot.prototypes };
-    };
-    const probabilities = wholeTargets(program, targets(clsRows, 'dino_loss.center'));
+    const { config, program, centers } = this;
+    const { cls, patches } = recordTeacherFeatures(graph, this.network(this.teacher), this.globalGroup(inputs), {
+      cls: this.globalClsRows,
+      patches: config.maskUpperbound,
+      index: inputs.teacherRows,
+    });
+    const centring = { ...config, temperature: inputs.temperature, centers };
+    const probabilities = wholeTargets(program, recordTargets(program, cls, 'cls', centring));
     return {
       cls: probabilities,
       entropy: teacherEntropy(graph, probabilities),
-      patches: targets(patchRows(), 'ibot_patch_loss.center', inputs.maskCount),
+      patches: recordTargets(program, patches, 'patches', centring, inputs.maskCount),
     };
   }
 
   /** The rows each residual branch keeps this step, or none without stochastic depth. */
   private recordDropPath(graph: Graph, inputs: SslInputs, groups: PackedSequences) {
-    const { config, program } = this;
+    const { config } = this;
     if (config.dropPathRate <= 0) return undefined;
     const rates = dropPathRates({ ...config, depth: config.vit.depth });
-    const branchRates = rates.flatMap((rate) => [rate, rate]);
-    const sizes = groups.map((group) => group.count);
-    const kept = branchRates.map((rate) => sizes.map((count) => keptSequences(count, rate)));
-    const ranks =
-      inputs.ranks ??
-      randomRanks(graph, inputs.seed, { branches: branchRates.length, sizes, stream: STREAM_DROP_PATH });
-    const subsets = dropPathRows(graph, ranks, { groups, kept });
-    const scales = new Map<string, Tensor>();
-    return (branch: number) => {
-      if (branchRates[branch] <= 0) return undefined;
-      const counts = kept[branch];
-      const key = counts.join(' ');
-      let scale = scales.get(key);
-      if (!scale) {
-        const rows = groups.flatMap(({ count, length }, g) =>
-          new Array<number>(counts[g] * length).fill(count / counts[g]),
-        );
-        scale = program.constant('drop path scale', [rows.length], Float32Array.from(rows));
-        scales.set(key, scale);
-      }
-      const sequences = groups.map(({ length }, g) => ({ count: counts[g], length }));
-      return { subset: subsets[branch], scale, sequences };
-    };
+    return recordStochasticDepth(graph, { rates, groups, seed: inputs.seed, ranks: inputs.ranks });
   }
 
   protected recordStudent(graph: Graph, inputs: SslInputs, targets: StepTargets) {
     const { config, student, program, clsRows } = this;
     const { batch, localCrops, maskUpperbound, vit } = config;
-    const backbone = weightsOf(student, PREFIX.backbone);
+    const network = this.network(student);
+    const backbone = weightsOf(network.backbone, PREFIX.backbone);
     const groups = [{ ...this.globalGroup(inputs), mask: inputs.masks }, this.localGroup(inputs)];
     const sequences = groups.map(({ count, height }) => ({
       count,
@@ -451,7 +378,7 @@ export class SslTrainer {
       weights: Tensor,
       terms: readonly (PrototypeLossTerm & { readonly weight: number })[],
     ): Tensor => {
-      const head = this.head(graph, name, student);
+      const head = recordHead(graph, network, name);
       const lossWeights = Float32Array.from(terms, (term) => term.weight);
       const upstream = this.seed(graph, lossWeights);
       const studentFeatures = head.features(x);
@@ -547,21 +474,15 @@ export class SslTrainer {
       throw new UsageError(`a step has the micro-batches 0 to ${this.microBatches - 1}, not ${micro}`);
     }
     this.lastMicro = micro;
-    for (const store of [this.student, this.teacher]) store.assertHalfCurrent();
+    for (const store of [this.student, this.teacher, this.config.frozenBackbone]) store?.assertHalfCurrent();
     const { program, config, clsRows, globalClsRows } = this;
     const { batch, maskUpperbound, vit } = config;
     const { masks } = input;
     if (masks.maskIndices.length !== maskUpperbound) {
       throw new UsageError(`this step has room for ${maskUpperbound} masked patches, not ${masks.maskIndices.length}`);
     }
-    const words = (crops: Uint8Array | Float32Array): Uint8Array | Float32Array => {
-      if (crops.byteLength % 4 === 0) return crops;
-      const padded = new Uint8Array(Math.ceil(crops.byteLength / 4) * 4);
-      padded.set(crops as Uint8Array);
-      return padded;
-    };
-    program.write('global crops', words(input.globalCrops));
-    program.write('local crops', words(input.localCrops));
+    this.writeGlobalCrops(input.globalCrops);
+    program.write('local crops', wholeWords(input.localCrops));
     program.write('masks', Uint32Array.from(masks.masks));
     program.write('mask count', Uint32Array.of(masks.count));
 
@@ -679,9 +600,31 @@ export class SslTrainer {
     for (const store of this.stores) store.dispose();
   }
 
-  private get stores(): readonly ParameterStore[] {
+  /** What is this trainer's alone. */
+  protected get stores(): readonly ParameterStore[] {
     const { student, teacher, gradients, accumulated, firstMoment, secondMoment, centers, lossScale } = this;
     const held = [student, teacher, gradients, firstMoment, secondMoment, centers, lossScale];
     return accumulated ? [...held, accumulated] : held;
   }
+}
+
+/** An input for crops. */
+export function cropInput(
+  program: Program,
+  name: string,
+  count: number,
+  side: number,
+  pixels: SslConfig['pixels'],
+): Tensor {
+  return pixels === 'bytes'
+    ? program.input(name, [Math.ceil((count * side * side * 3) / 4)], 'u32')
+    : program.input(name, [count, 3, side, side]);
+}
+
+/** Crops as an input takes them: bytes fill whole words. */
+export function wholeWords(crops: Uint8Array | Float32Array): Uint8Array | Float32Array {
+  if (crops.byteLength % 4 === 0) return crops;
+  const padded = new Uint8Array(Math.ceil(crops.byteLength / 4) * 4);
+  padded.set(crops as Uint8Array);
+  return padded;
 }

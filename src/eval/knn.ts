@@ -1,27 +1,12 @@
 /**
  * k-nearest-neighbour classification of frozen features, the official protocol (spec §6.2): cosine similarities, the
  * softmax of the nearest ones at temperature 0.07 as votes, top-1 and top-5 for several k at once.
- *
- * Similarities are one gemm a block of queries and training rows on the GPU; the nearest are selected on the CPU, whose heap
- * looks at each similarity once and mostly rejects it in one comparison, while the GPU makes the next block.
  */
 
-import { UsageError, WebdinoError } from '../errors.js';
-import { alignUp } from '../gpu/constants.js';
+import { UsageError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
-import { Program } from '../gpu/program.js';
-import { Graph } from '../tensor/graph.js';
-import { linear } from '../tensor/linear.js';
+import { type Neighbours, nearestRows, rowsOf } from './nearest_rows.js';
 import { TorchRandom } from './torch_random.js';
-
-/** Smallest norm that a feature is divided by (spec §6.2). */
-const EPSILON = 1e-12;
-
-/** Most rows of a block: 256 × 8192 similarities are 8 MiB to read back. */
-const QUERY_ROWS = 256;
-const TRAIN_ROWS = 8192;
-/** Fewest: smaller blocks save nothing, and powers of two between these limits share compiled kernels among sets. */
-const FEWEST_ROWS = 64;
 
 export const KNN_TEMPERATURE = 0.07;
 /** The official numbers of neighbours. */
@@ -54,15 +39,6 @@ export interface KnnScore {
   readonly top5: number;
 }
 
-export interface Neighbours {
-  /** Per query. */
-  readonly k: number;
-  /** u32 [queries, k]: rows of the training features, nearest first; equal similarities in the order of the rows. */
-  readonly indices: Uint32Array;
-  /** [queries, k]: cosines. */
-  readonly similarities: Float32Array;
-}
-
 /**
  * The votes of neighbours: softmax(similarities / temperature), over all of them at once.
  * @param similarities of one query, nearest first
@@ -79,7 +55,7 @@ export function knnWeights(similarities: ArrayLike<number>, temperature: number)
 }
 
 /**
- * The `k` training rows of largest cosine similarity for every query.
+ * The `k` training rows of largest cosine similarity for every query, of features in memory; see `nearestRows`.
  * @param queries [m, dim], not normalised
  * @param train [n, dim], not normalised
  * @param k capped at n
@@ -98,157 +74,7 @@ export async function nearestNeighbours(
       `kNN over ${n} training rows and ${m} queries of ${dim} features: give whole rows, one at least`,
     );
   }
-  const kept = Math.min(k, n);
-  const nearest = new NearestRows(m, kept);
-  const columns = alignUp(dim, 4);
-  const queryRows = blockRows(gpu, m, QUERY_ROWS, columns);
-  const trainRows = blockRows(gpu, n, TRAIN_ROWS, columns);
-  const program = new Program(gpu, 'knn similarities');
-  try {
-    const queryBlock = program.input('queries', [queryRows, columns]);
-    const trainBlock = program.input('train', [trainRows, columns]);
-    const similarities = program.keep(linear(new Graph(program), queryBlock, trainBlock));
-    await program.compile();
-
-    let waiting: { read: Promise<Float32Array>; query: number; row: number } | undefined;
-    const select = async (): Promise<void> => {
-      if (!waiting) return;
-      const { read, query, row } = waiting;
-      const values = await read;
-      for (let q = 0; q < Math.min(queryRows, m - query); q++) {
-        const line = values.subarray(q * trainRows, q * trainRows + Math.min(trainRows, n - row));
-        nearest.offer(query + q, line, row);
-      }
-    };
-    for (let row = 0; row < n; row += trainRows) {
-      program.write(trainBlock, normalisedRows(train, dim, row, [trainRows, columns]));
-      for (let query = 0; query < m; query += queryRows) {
-        program.write(queryBlock, normalisedRows(queries, dim, query, [queryRows, columns]));
-        program.run();
-        const read = program.readAll([similarities]).then(([values]) => values as Float32Array);
-        // Awaited one block later; until then a failure must not count as unhandled.
-        read.catch(() => {});
-        await select();
-        waiting = { read, query, row };
-      }
-    }
-    await select();
-  } finally {
-    program.dispose();
-  }
-  return nearest.sorted();
-}
-
-/** Rows of a block: the power of two that holds all `rows`, within the limits above and what the adapter binds. */
-function blockRows(gpu: Gpu, rows: number, most: number, columns: number): number {
-  const bindable = Math.floor(gpu.capabilities.maxBindingSizeBytes / (4 * columns));
-  return Math.min(Math.max(FEWEST_ROWS, 2 ** Math.ceil(Math.log2(rows))), most, bindable);
-}
-
-/** A block of rows from `first`, each divided by its norm; zero past the last row and past `dim`. */
-function normalisedRows(
-  features: Float32Array,
-  dim: number,
-  first: number,
-  [rows, columns]: readonly [number, number],
-): Float32Array {
-  const block = new Float32Array(rows * columns);
-  const end = Math.min(rows, features.length / dim - first);
-  for (let r = 0; r < end; r++) {
-    const from = (first + r) * dim;
-    let squares = 0;
-    for (let c = 0; c < dim; c++) squares += features[from + c] ** 2;
-    if (!Number.isFinite(squares)) {
-      throw new WebdinoError(`feature row ${first + r} is not finite: the model has diverged or its file is damaged`);
-    }
-    const scale = 1 / Math.max(Math.sqrt(squares), EPSILON);
-    for (let c = 0; c < dim; c++) block[r * columns + c] = features[from + c] * scale;
-  }
-  return block;
-}
-
-/** The order of neighbours, last first: smaller values, and of equal ones the higher row. */
-function isWorse(value: number, row: number, otherValue: number, otherRow: number): boolean {
-  return value < otherValue || (value === otherValue && row > otherRow);
-}
-
-/** The best rows of every query so far: a heap each, its worst row on top. Equal values rank by the lower row. */
-class NearestRows {
-  private readonly values: Float32Array;
-  private readonly rows: Uint32Array;
-  private readonly counts: Uint32Array;
-
-  constructor(
-    private readonly queries: number,
-    private readonly k: number,
-  ) {
-    this.values = new Float32Array(queries * k);
-    this.rows = new Uint32Array(queries * k);
-    this.counts = new Uint32Array(queries);
-  }
-
-  /** Offers the values of rows `firstRow`, `firstRow + 1`, …, which must follow those offered before. */
-  offer(query: number, line: Float32Array, firstRow: number): void {
-    const { k, values } = this;
-    const base = query * k;
-    let i = 0;
-    for (; i < line.length && this.counts[query] < k; i++) {
-      this.rise(base, this.counts[query]++, line[i], firstRow + i);
-    }
-    for (; i < line.length; i++) {
-      // An equal value comes later, so it ranks behind what is kept.
-      if (line[i] > values[base]) this.sink(base, line[i], firstRow + i);
-    }
-  }
-
-  /** Puts a row at place `at`, the heap's new last, and moves what is better above it down. */
-  private rise(base: number, at: number, value: number, row: number): void {
-    const { values, rows } = this;
-    while (at > 0) {
-      const parent = (at - 1) >> 1;
-      if (!isWorse(value, row, values[base + parent], rows[base + parent])) break;
-      values[base + at] = values[base + parent];
-      rows[base + at] = rows[base + parent];
-      at = parent;
-    }
-    values[base + at] = value;
-    rows[base + at] = row;
-  }
-
-  /** Puts a row in place of the worst, and moves what is worse below it up. */
-  private sink(base: number, value: number, row: number): void {
-    const { values, rows, k } = this;
-    let at = 0;
-    for (;;) {
-      let child = 2 * at + 1;
-      if (child >= k) break;
-      const other = base + child + 1;
-      if (child + 1 < k && isWorse(values[other], rows[other], values[other - 1], rows[other - 1])) child++;
-      const next = base + child;
-      if (!isWorse(values[next], rows[next], value, row)) break;
-      values[base + at] = values[next];
-      rows[base + at] = rows[next];
-      at = child;
-    }
-    values[base + at] = value;
-    rows[base + at] = row;
-  }
-
-  sorted(): Neighbours {
-    const { k, queries } = this;
-    const indices = new Uint32Array(queries * k);
-    const similarities = new Float32Array(queries * k);
-    for (let q = 0; q < queries; q++) {
-      const order = Array.from({ length: k }, (_, i) => q * k + i).sort(
-        (a, b) => this.values[b] - this.values[a] || this.rows[a] - this.rows[b],
-      );
-      order.forEach((from, to) => {
-        indices[q * k + to] = this.rows[from];
-        similarities[q * k + to] = this.values[from];
-      });
-    }
-    return { k, indices, similarities };
-  }
+  return nearestRows(gpu, rowsOf(queries, dim), rowsOf(train, dim), k);
 }
 
 /**
@@ -271,23 +97,42 @@ export async function knnAccuracy(gpu: Gpu, options: KnnOptions): Promise<KnnSco
   }
   if (!(temperature > 0)) throw new UsageError(`the temperature is ${temperature}; it must be positive`);
   const nearest = await nearestNeighbours(gpu, test.features, train.features, dim, ks[ks.length - 1]);
-  const classes = train.labels.reduce((most, label) => Math.max(most, label + 1), 0);
   const steps = ks.map((k) => ({ k, neighbours: Math.min(k, nearest.k), top1: 0, top5: 0 }));
+  forEachVote(nearest, train.labels, { k: ks, temperature }, (query, step, votes) => {
+    const rank = rankOf(votes, test.labels[query]);
+    if (rank < 1) steps[step].top1++;
+    if (rank < 5) steps[step].top5++;
+  });
+  const percent = (count: number): number => (100 * count) / test.labels.length;
+  return steps.map((step) => ({ ...step, top1: percent(step.top1), top5: percent(step.top5) }));
+}
+
+/**
+ * The votes of every query for every number of neighbours: one softmax over all neighbours, summed by class over the first k.
+ * @param labels of the training rows
+ * @param k rising; counts beyond the neighbours mean all of them
+ * @param visit called for each query with each step of `k` in turn; votes f64 [largest label + 1], reused
+ */
+export function forEachVote(
+  nearest: Neighbours,
+  labels: ArrayLike<number>,
+  { k: ks, temperature }: { readonly k: readonly number[]; readonly temperature: number },
+  visit: (query: number, step: number, votes: Float64Array) => void,
+): void {
+  let classes = 0;
+  for (let i = 0; i < labels.length; i++) classes = Math.max(classes, labels[i] + 1);
   const votes = new Float64Array(classes);
-  test.labels.forEach((label, query) => {
+  const queries = nearest.indices.length / nearest.k;
+  for (let query = 0; query < queries; query++) {
     const from = query * nearest.k;
     const weights = knnWeights(nearest.similarities.subarray(from, from + nearest.k), temperature);
     votes.fill(0);
     let voted = 0;
-    for (const step of steps) {
-      for (; voted < step.neighbours; voted++) votes[train.labels[nearest.indices[from + voted]]] += weights[voted];
-      const rank = rankOf(votes, label);
-      if (rank < 1) step.top1++;
-      if (rank < 5) step.top5++;
-    }
-  });
-  const percent = (count: number): number => (100 * count) / test.labels.length;
-  return steps.map((step) => ({ ...step, top1: percent(step.top1), top5: percent(step.top5) }));
+    ks.forEach((k, step) => {
+      for (; voted < Math.min(k, nearest.k); voted++) votes[labels[nearest.indices[from + voted]]] += weights[voted];
+      visit(query, step, votes);
+    });
+  }
 }
 
 /** Classes that come before `label` in the order of the votes. */
@@ -298,6 +143,25 @@ function rankOf(votes: Float64Array, label: number): number {
     if (votes[c] > votes[label] || (votes[c] === votes[label] && c < label)) rank++;
   }
   return rank;
+}
+
+/**
+ * The training rows of one draw: of each class in turn the first `nPerClass` of a random permutation, as PyTorch draws it
+ * after `manual_seed(seed)`.
+ */
+export function fewShotRows(labels: ArrayLike<number>, nPerClass: number, seed: number): number[] {
+  const byClass = new Map<number, number[]>();
+  for (let row = 0; row < labels.length; row++) {
+    const rows = byClass.get(labels[row]);
+    if (rows) rows.push(row);
+    else byClass.set(labels[row], [row]);
+  }
+  const classes = [...byClass.keys()].sort((a, b) => a - b);
+  const random = new TorchRandom(seed);
+  return classes.flatMap((label) => {
+    const rows = byClass.get(label)!;
+    return Array.from(random.permutation(rows.length).subarray(0, nPerClass), (i) => rows[i]);
+  });
 }
 
 export interface FewShotOptions extends KnnOptions {
@@ -319,20 +183,9 @@ export async function fewShotKnnAccuracy(gpu: Gpu, options: FewShotOptions): Pro
     throw new UsageError(`few-shot kNN of ${nPerClass} pictures a class, ${nTries} tries: give whole numbers from 1`);
   }
   const ks = [...new Set([...k, nPerClass])].filter((neighbours) => neighbours <= nPerClass);
-  const byClass = new Map<number, number[]>();
-  for (const [row, label] of train.labels.entries()) {
-    const rows = byClass.get(label);
-    if (rows) rows.push(row);
-    else byClass.set(label, [row]);
-  }
-  const classes = [...byClass.keys()].sort((a, b) => a - b);
   let total: KnnScore[] = [];
   for (let t = 0; t < nTries; t++) {
-    const random = new TorchRandom(t);
-    const chosen = classes.flatMap((label) => {
-      const rows = byClass.get(label)!;
-      return Array.from(random.permutation(rows.length).subarray(0, nPerClass), (i) => rows[i]);
-    });
+    const chosen = fewShotRows(train.labels, nPerClass, t);
     const features = new Float32Array(chosen.length * dim);
     chosen.forEach((row, i) => {
       features.set(train.features.subarray(row * dim, (row + 1) * dim), i * dim);

@@ -264,7 +264,8 @@ export async function loadModel(gpu: Gpu, weightsPath: string, hints: ModelHints
   }
 }
 
-async function readPlaces(file: FileHandle): Promise<Map<string, TensorPlace>> {
+/** The tensors of an open .safetensors file. @throws DataError for another format */
+export async function readPlaces(file: FileHandle): Promise<Map<string, TensorPlace>> {
   const { size } = await file.stat();
   const start = await readBytes(file, 0, Math.min(size, 8));
   if (start.length >= 2 && start[0] === 0x50 && start[1] === 0x4b) {
@@ -275,8 +276,8 @@ async function readPlaces(file: FileHandle): Promise<Map<string, TensorPlace>> {
   return readSafetensorsHeader(header, size).tensors;
 }
 
-/** The backbone's tensors by their official names. */
-function backbonePlaces(places: ReadonlyMap<string, TensorPlace>): Map<string, TensorPlace> {
+/** The backbone's tensors by their official names. @throws DataError where there are none, or two networks */
+export function backbonePlaces(places: ReadonlyMap<string, TensorPlace>): Map<string, TensorPlace> {
   for (const [pattern, library] of FOREIGN_NAMES) {
     if ([...places.keys()].some((key) => pattern.test(key))) {
       throw new DataError(`its tensors are named as ${library} names them: rename them to the official DINOv2 names`);
@@ -342,7 +343,12 @@ async function readBytes(file: FileHandle, begin: number, end: number): Promise<
   return bytes;
 }
 
-async function readFloats(file: FileHandle, { dtype, begin, end }: TensorPlace, name: string): Promise<Float32Array> {
+/** One tensor as float32. @throws DataError for whole numbers */
+export async function readFloats(
+  file: FileHandle,
+  { dtype, begin, end }: TensorPlace,
+  name: string,
+): Promise<Float32Array> {
   const { buffer } = await readBytes(file, begin, end);
   switch (dtype) {
     case 'F32':

@@ -81,7 +81,7 @@ export class ParameterStore {
     const layout = layOut(gpu, name, specs);
     const shapes = new Map(specs.map((spec) => [spec.name, spec.shape]));
     this.shards = layout.map(({ elements, segments }, i) => {
-      const tensor = memory?.tensors[i] ?? allocate(gpu, `${name} shard ${i}`, [elements], dtype);
+      const tensor = memory?.tensors[i] ?? persistentTensor(gpu, `${name} shard ${i}`, [elements], dtype);
       for (const { name: parameter, offsetElements } of segments) {
         this.tensors.set(parameter, tensor.slice(offsetElements, shapes.get(parameter)!, parameter));
       }
@@ -147,7 +147,7 @@ export class ParameterStore {
     }
     const { gpu } = first;
     const pairs = first.shards.map(({ tensor }, i) =>
-      allocate(gpu, `${first.name} and ${second.name} in halves, shard ${i}`, [2, tensor.elements], 'f16'),
+      persistentTensor(gpu, `${first.name} and ${second.name} in halves, shard ${i}`, [2, tensor.elements], 'f16'),
     );
     let users = 2;
     const release = (): void => {
@@ -362,7 +362,7 @@ function layOut({ capabilities }: Gpu, name: string, specs: readonly ParameterSp
 }
 
 /** A persistent tensor with a buffer of its own, all zeros. */
-function allocate(gpu: Gpu, label: string, shape: readonly number[], dtype: Storage): Tensor {
+export function persistentTensor(gpu: Gpu, label: string, shape: readonly number[], dtype: Storage): Tensor {
   const tensor = new Tensor(label, shape, dtype, 'persistent');
   tensor.placement = { buffer: gpu.storageBuffer(tensor.sizeBytes, label), offsetBytes: 0 };
   return tensor;

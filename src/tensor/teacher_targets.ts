@@ -90,14 +90,11 @@ function centeredTargets(
 }
 
 /**
- * Sinkhorn-Knopp over the used rows (spec §2.3): every target row sums to 1, and prototypes are used about equally. The
- * iterations over all rows are recorded here; the targets, one more pass over the logits, as they are asked for.
+ * The center [K] that Sinkhorn-Knopp solves for: its targets are those of `softmaxCenter` with it, for whoever makes them
+ * elsewhere.
  * @throws GpuError when `iterations` is below 1
  */
-export function sinkhornKnopp(
-  program: Program,
-  options: TeacherRows & { readonly iterations?: number },
-): TeacherTargets {
+export function sinkhornCenter(program: Program, options: TeacherRows & { readonly iterations?: number }): Tensor {
   const { logits, temperature, iterations = 3 } = options;
   assertCount('sinkhornKnopp', options);
   if (iterations < 1) throw new GpuError(`sinkhornKnopp: ${iterations} iterations; at least 1 is needed`);
@@ -119,8 +116,20 @@ export function sinkhornKnopp(
       });
       program.dispatch(sinkhornColumnJoin.plan({ columns, parts }), [partial, temperature, center]);
     }
-    return centeredTargets(program, { ...options, center });
+    return center;
   });
+}
+
+/**
+ * Sinkhorn-Knopp over the used rows (spec §2.3): every target row sums to 1, and prototypes are used about equally. The
+ * iterations over all rows are recorded here; the targets, one more pass over the logits, as they are asked for.
+ * @throws GpuError when `iterations` is below 1
+ */
+export function sinkhornKnopp(
+  program: Program,
+  options: TeacherRows & { readonly iterations?: number },
+): TeacherTargets {
+  return centeredTargets(program, { ...options, center: sinkhornCenter(program, options) });
 }
 
 /**
@@ -138,28 +147,50 @@ export function softmaxCenter(
 ): TeacherTargets {
   const { logits, center, momentum } = options;
   assertCount('softmaxCenter', options);
-  const { rows, columns, tiles } = logits;
+  const { columns } = logits;
   if (center.elements !== columns) {
     throw new GpuError(
       `softmaxCenter: center [${center.shape}] must hold one number for each of ${columns} prototypes`,
     );
   }
   if (momentum === undefined) return centeredTargets(program, options);
+  return centeredTargets(program, options, centerMove(program, { ...options, momentum }));
+}
+
+/** Where a center is to move, and how slowly. */
+interface CenterMove extends TeacherRows {
+  readonly center: Tensor;
+  readonly momentum: number;
+}
+
+/** Adds up the logits of the tiles as they come, and moves the center after the last one. */
+function centerMove(program: Program, options: CenterMove): (logits: Tensor, tile: RowTile) => void {
+  const { logits, center, momentum, count } = options;
+  const { rows, columns, tiles } = logits;
   const { parts, rowsPerPart } = partsOf(logits);
   const partial = program.intermediate('center_partial', [parts, columns]);
-  return centeredTargets(program, options, (z, tile) => {
+  return (z, tile) => {
     const sum = { ...sizeOf(options, tile), parts, rowsPerPart: rowsPerPart(tile), continued: tile.from > 0 };
-    program.dispatch(centerSum.plan(sum), [z, options.count ?? z, partial]);
+    program.dispatch(centerSum.plan(sum), [z, count ?? z, partial]);
     if (tile !== tiles[tiles.length - 1]) return;
-    const plan = centerUpdate.plan({ rows, columns, counted: options.count !== undefined, parts, momentum });
-    program.dispatch(plan, [partial, options.count ?? partial, center]);
-  });
+    const plan = centerUpdate.plan({ rows, columns, counted: count !== undefined, parts, momentum });
+    program.dispatch(plan, [partial, count ?? partial, center]);
+  };
+}
+
+/** Moves the center as `softmaxCenter` does after its last tile, for whoever makes the targets elsewhere. */
+export function moveCenter(program: Program, options: CenterMove): void {
+  const visit = centerMove(program, options);
+  for (const tile of options.logits.tiles) visit(options.logits.at(tile), tile);
 }
 
 /** The targets of all rows in one matrix [rows, columns], for few rows that are read more than once. */
-export function wholeTargets(program: Program, targets: TeacherTargets): Tensor {
-  const { rows, columns, tiles } = targets;
-  const whole = program.intermediate('targets', [rows, columns]);
+export function wholeTargets(
+  program: Program,
+  targets: TeacherTargets,
+  whole = program.intermediate('targets', [targets.rows, targets.columns]),
+): Tensor {
+  const { tiles } = targets;
   for (const tile of tiles) putRows(program, whole, tile, (into) => targets.at(tile, into));
   return whole;
 }

@@ -216,6 +216,22 @@ const configSchema = z.strictObject({
     })
     .prefault({})
     .describe('Also how pictures are prepared for the periodic kNN of train.eval_period.'),
+  distill: z
+    .strictObject({
+      teacher: z.string().default('').describe('frozen teacher: run, checkpoint or .safetensors; empty: none'),
+      teacher_num_heads: countInt.default(0).describe('its attention heads, where neither a run nor heads of 64 tell'),
+      heads: z.string().default('').describe('file of its projection heads, where they lie apart'),
+      teacher_sha256: z.string().default('').describe('filled in: a run goes on with the teacher it began with'),
+      stage: z
+        .enum(['students', 'heads'])
+        .default('students')
+        .describe('heads: only heads on its backbone are trained'),
+      head_steps: countInt
+        .default(0)
+        .describe('steps to train its heads for, where it has none; 0: a quarter of the run'),
+    })
+    .prefault({})
+    .describe('A frozen teacher in place of the student’s own average: webdino distill.'),
   MODEL: z
     .strictObject({ WEIGHTS: z.string().default('').describe('no effect here') })
     .prefault({})
@@ -252,6 +268,8 @@ export interface ConfigSources {
   preset?: string;
   /** Path of a YAML file. */
   file?: string;
+  /** Of several students: a name of `PRESETS` or a path of a YAML file, over the ones above. */
+  student?: string;
   /** `a.b=value` strings; the value is YAML. */
   set?: readonly string[];
   /** What other command-line flags say. */
@@ -280,12 +298,15 @@ interface Layer {
  * @throws UsageError naming place, key and cure for an unknown preset or key, a wrong type or a value out of range.
  */
 export function loadConfig(sources: ConfigSources = {}): ResolvedConfig {
-  const { preset, file, set = [], overrides, worldSize = 1 } = sources;
+  const { preset, file, student, set = [], overrides, worldSize = 1 } = sources;
   const config = configSchema.parse({}) as Section;
   const origins: Origins = new Map();
-  if (preset !== undefined)
-    apply(config, layerOfObject(findPreset(preset).config, `preset ${preset}`), origins, worldSize);
-  if (file !== undefined) apply(config, layerOfYaml(readConfigFile(file), file), origins, worldSize);
+  const applyPreset = (name: string) =>
+    apply(config, layerOfObject(findPreset(name).config, `preset ${name}`), origins, worldSize);
+  const applyFile = (path: string) => apply(config, layerOfYaml(readConfigFile(path), path), origins, worldSize);
+  if (preset !== undefined) applyPreset(preset);
+  if (file !== undefined) applyFile(file);
+  if (student !== undefined) (/\.ya?ml$/.test(student) ? applyFile : applyPreset)(student);
   if (set.length > 0) apply(config, { entries: set.flatMap((text) => layerOfSet(text).entries) }, origins, worldSize);
   if (overrides) apply(config, layerOfObject(overrides, 'command line'), origins, worldSize);
   return resolveConfig(checkTypes(config, origins), origins, worldSize);
@@ -329,6 +350,11 @@ export function configJsonSchema(): unknown {
 /** Every dotted key of the configuration, in order. */
 export function configKeys(): string[] {
   return [...LEAF_KEYS];
+}
+
+/** The value of a dotted key. */
+export function valueAt(config: ResolvedConfig, key: string): unknown {
+  return key.split('.').reduce<unknown>((section, name) => (section as Section)[name], config);
 }
 
 const DEFAULTS = configSchema.parse({}) as Section;

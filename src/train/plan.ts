@@ -1,15 +1,17 @@
 /** What a run will take, counted on a dry GPU before anything is allocated, and what to change where that is too much. */
 
 import { trainingSchedules } from '../dinov2/schedules.js';
-import { SslTrainer, sslParameters } from '../dinov2/ssl.js';
+import { sslParameters } from '../dinov2/ssl.js';
 import { GpuError, UsageError } from '../errors.js';
 import { formatBytes } from '../gpu/adapter_memory.js';
 import { Gpu } from '../gpu/device.js';
 import type { ResolvedConfig } from './config.js';
 import { sslConfig } from './ssl_config.js';
+import { TrainingPrograms } from './training_programs.js';
 
 /** What a run would take. */
 export interface TrainingPlan {
+  /** Of what is trained; of the first student, where there are several. */
   readonly parameters: number;
   readonly backboneParameters: number;
   /** The most that lies on the GPU at once: weights, gradients, optimizer state, intermediates, inputs, constants. */
@@ -25,18 +27,23 @@ export interface TrainingPlan {
 
 /**
  * Records the step for the adapter of `gpu` and counts; nothing is allocated, run or written.
+ * @param others configurations of students that are distilled beside the first
  * @throws GpuError for a tensor beyond the adapter's limits, naming both
  */
-export async function planTraining(gpu: Gpu, config: ResolvedConfig): Promise<TrainingPlan> {
+export async function planTraining(
+  gpu: Gpu,
+  config: ResolvedConfig,
+  others: readonly ResolvedConfig[] = [],
+): Promise<TrainingPlan> {
   const ssl = sslConfig(config);
+  const dry = Gpu.dry(gpu.capabilities, gpu.shaders);
+  const programs = await TrainingPrograms.record(dry, [config, ...others]);
+  await programs.compile();
+  const { dispatches, flops } = programs.cost;
   const count = (prefix: string): number =>
-    sslParameters(ssl)
+    sslParameters(programs.trainers[0].config)
       .filter(({ name }) => name.startsWith(prefix))
       .reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
-  const dry = Gpu.dry(gpu.capabilities, gpu.shaders);
-  const trainer = new SslTrainer(dry, ssl);
-  await trainer.compile();
-  const { dispatches, flops } = trainer.cost;
   return {
     parameters: count(''),
     backboneParameters: count('backbone.'),
@@ -70,14 +77,16 @@ function savings({ train }: ResolvedConfig): TrainKeys[] {
 /**
  * Tests that a run fits.
  * @param availableBytes of GPU memory
+ * @param others configurations of students that are distilled beside the first
  * @throws UsageError with what is missing and the first change of the configuration that would do
  */
 export async function checkTrainingFits(
   gpu: Gpu,
   config: ResolvedConfig,
   availableBytes: number,
+  others: readonly ResolvedConfig[] = [],
 ): Promise<TrainingPlan> {
-  const plan = await planTraining(gpu, config);
+  const plan = await planTraining(gpu, config, others);
   if (plan.peakBytes <= availableBytes) return plan;
   const missing = plan.peakBytes - availableBytes;
   const tried: string[] = [];
@@ -85,7 +94,8 @@ export async function checkTrainingFits(
     const flags = Object.entries(change).map(([key, value]) => `train.${key}=${value}`);
     let peakBytes: number;
     try {
-      ({ peakBytes } = await planTraining(gpu, { ...config, train: { ...config.train, ...change } }));
+      const changed = [config, ...others].map((one) => ({ ...one, train: { ...one.train, ...change } }));
+      ({ peakBytes } = await planTraining(gpu, changed[0], changed.slice(1)));
     } catch (error) {
       if (error instanceof GpuError || error instanceof UsageError) continue;
       throw error;

@@ -164,7 +164,7 @@ function thin(points: (readonly [number, number])[]): Thinned {
 }
 
 /** A tick with as many decimals as tells it from its neighbours; thousands as k, millions as M. */
-function tickLabel(value: number, all: number[]): string {
+export function tickLabel(value: number, all: number[]): string {
   if (value === 0) return '0';
   const step = all.length > 1 ? all[1] - all[0] : Math.abs(value);
   const largest = Math.max(...all.map(Math.abs));

@@ -38,7 +38,8 @@ const PLAIN_LINE_MS = 10_000;
 
 /** The progress of one run. Call {@link update} as often as you like; it draws only when it is time. */
 export class Progress {
-  private readonly totalSteps: number;
+  private totalSteps: number;
+  private label = '';
   private startStep: number;
   private readonly stream: ProgressStream;
   private readonly quiet: boolean;
@@ -70,6 +71,15 @@ export class Progress {
   startClock(step: number): void {
     this.startStep = step;
     this.startMs = this.now();
+  }
+
+  /** Goes on with another count, named before its numbers: one line shows one stage after the other. */
+  begin(label: string, totalSteps: number): void {
+    this.label = label;
+    this.totalSteps = totalSteps;
+    this.lastUpdate = undefined;
+    this.lastIsDrawn = true;
+    this.startClock(0);
   }
 
   /** A line of its own above the progress line: a warning, a checkpoint. Shown even when quiet. */
@@ -118,6 +128,7 @@ export class Progress {
     } else {
       parts.push(`${Math.floor(share * 100)}%`);
     }
+    if (this.label !== '') parts.unshift(this.label);
     if (imagesPerSecond !== undefined) parts.push(`${shortNumber(imagesPerSecond)} images/s`);
     const done = step - this.startStep;
     if (done > 0 && step < this.totalSteps) {

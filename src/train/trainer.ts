@@ -10,14 +10,15 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { type CropBatch, MultiCropLoader } from '../data/loader.js';
 import { CounterRandom, RandomPurpose } from '../data/random.js';
 import type { ImageSource } from '../data/source.js';
+import { DistillTrainer } from '../dinov2/distill.js';
 import { clearStore, initializeStore } from '../dinov2/initialize.js';
-import { collateFromMasks, collateMasks } from '../dinov2/masking.js';
+import { collateFromMasks, collateMasks, everyPatch } from '../dinov2/masking.js';
 import { type TrainingSchedules, trainingSchedules } from '../dinov2/schedules.js';
-import { type SslConfig, SslTrainer, type StepInput, type StepLog } from '../dinov2/ssl.js';
+import type { SslTrainer, StepInput, StepLog, StepMasks } from '../dinov2/ssl.js';
 import { DataError, UsageError, WebdinoError } from '../errors.js';
 import type { Gpu } from '../gpu/device.js';
 import { writeFileAtomic, writeFolderAtomic } from '../io/atomic.js';
@@ -34,13 +35,15 @@ import {
   writeStore,
 } from './checkpoint.js';
 import { CollapseWatch, type CollapseWarning, checkFinite } from './collapse.js';
-import { configKeys, configToYaml, loadConfig, type ResolvedConfig } from './config.js';
+import { configKeys, configToYaml, loadConfig, type ResolvedConfig, valueAt } from './config.js';
+import { isDistillation } from './distillation.js';
 import type { KnnMonitor, KnnTop1 } from './knn_monitor.js';
 import { type MetricsRecord, MetricsWriter, readMetrics } from './metrics.js';
 import type { Progress } from './progress.js';
 import { type KnnTable, type ReportData, writeReport } from './report.js';
 import { firstCrops, patchPictures } from './run_pictures.js';
-import { cropSettings, maskSettings, sslConfig } from './ssl_config.js';
+import { cropSettings, maskSettings } from './ssl_config.js';
+import { TrainingPrograms } from './training_programs.js';
 
 /** Steps that may be queued at once: one runs while the next is being prepared. */
 const STEPS_IN_FLIGHT = 2;
@@ -64,29 +67,40 @@ const NEUTRAL_KEYS = new Set([
   'evaluation.eval_period_iterations',
   'evaluation.resize',
   'evaluation.crop',
+  // Which files they are is told by their hash.
+  'distill.teacher',
+  'distill.heads',
 ]);
 
-export interface TrainOptions {
+/** What the runs of one session share. */
+export interface SessionOptions {
   readonly gpu: Gpu;
-  readonly config: ResolvedConfig;
   /** The pictures; they stay the caller's to close. */
   readonly source: ImageSource;
+  /** Removes a run that lies there already, instead of refusing. */
+  readonly overwrite?: boolean;
+  /** Stops after the steps under way, with a checkpoint and a report. */
+  readonly signal?: AbortSignal;
+  /** Shows the numbers of the first run; what is told of others names them. */
+  readonly progress?: Progress;
+  /** Writes what the step consists of, with times where the adapter tells them. */
+  readonly tracePath?: string;
+}
+
+/** One run of a session. */
+export interface RunOptions {
+  readonly config: ResolvedConfig;
   /** Folder of the run. */
   readonly out: string;
   /** Goes on from this checkpoint of the same folder. */
   readonly resume?: Checkpoint;
-  /** Removes a run that lies there already, instead of refusing. */
-  readonly overwrite?: boolean;
   /** Periodic kNN; it stays the caller's to close. */
   readonly monitor?: KnnMonitor;
-  /** Stops after the steps under way, with a checkpoint and a report. */
-  readonly signal?: AbortSignal;
-  readonly progress?: Progress;
-  /** Writes what the step consists of, with times where the adapter tells them. */
-  readonly tracePath?: string;
   /** Called with each step's numbers, in order, one or two steps late. */
   readonly onStep?: (step: number, log: StepLog) => void;
 }
+
+export interface TrainOptions extends SessionOptions, RunOptions {}
 
 export interface TrainResult {
   /** Steps taken. */
@@ -118,54 +132,234 @@ interface QueuedStep {
  *   WebdinoError for losses that are no numbers any more, naming step, term, dump and the line that replays it
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
-  const { out, resume, overwrite, source, config } = options;
+  const [result] = await trainTogether(options, [options]);
+  return result;
+}
+
+/**
+ * Trains several students of one frozen teacher in step: each sees the same crops, and the teacher looks at them once. Every
+ * run ends with the bytes that it would have alone.
+ * @returns one result a run
+ * @throws as `train`; UsageError for runs that stand at different steps
+ */
+export async function trainTogether(options: SessionOptions, runs: readonly RunOptions[]): Promise<TrainResult[]> {
+  const { source, gpu, overwrite } = options;
   const data = dataIdentity(source);
-  if (resume) checkSameData(resume.state.data, data);
-  else if (!overwrite) await refuseFormerRun(out);
-  const ssl = sslConfig(config);
-  const schedules = trainingSchedules(config);
-  const trainer = new SslTrainer(options.gpu, ssl);
+  for (const { out, resume } of runs) {
+    if (resume) checkSameData(resume.state.data, data);
+    else if (!overwrite) await refuseFormerRun(out);
+  }
+  const steps = [...new Set(runs.map(({ resume }) => resume?.state.step ?? 0))];
+  if (steps.length > 1) {
+    throw new UsageError(
+      `runs that go on together must stand at one step, not at ${steps.join(' and ')}: name it with --from`,
+    );
+  }
+  const programs = await TrainingPrograms.record(
+    gpu,
+    runs.map(({ config }) => config),
+  );
   try {
-    await trainer.compile();
-    return await new Run(options, ssl, schedules, trainer, data).train();
+    await programs.compile();
+    return await new Session(options, runs, programs, data).train();
   } finally {
-    trainer.dispose();
+    programs.dispose();
   }
 }
 
-/** One call of {@link train}. */
-class Run {
-  private readonly out: string;
+/** One call of {@link trainTogether}: the pictures, the steps, and what happens between them. */
+class Session {
+  private readonly runs: readonly Run[];
   private readonly config: ResolvedConfig;
-  private readonly totalSteps: number;
+  private readonly microBatches: number;
   private readonly startStep: number;
+  private readonly totalSteps: number;
   private readonly loader: MultiCropLoader;
-  private readonly queue: QueuedStep[] = [];
+
+  constructor(
+    private readonly options: SessionOptions,
+    runs: readonly RunOptions[],
+    private readonly programs: TrainingPrograms,
+    data: DataIdentity,
+  ) {
+    const { source, gpu } = options;
+    this.runs = runs.map(
+      (run, i) => new Run(run, options, programs.trainers[i], data, runs.length > 1 ? i : undefined),
+    );
+    const [{ config, startStep, totalSteps, microBatches }] = this.runs;
+    this.config = config;
+    this.startStep = startStep;
+    this.totalSteps = totalSteps;
+    this.microBatches = microBatches;
+    // A CPU adapter runs the step on the same cores: more workers would only take time from it.
+    const cores = gpu.capabilities.software ? 1 : Math.max(availableParallelism() - 1, 1);
+    this.loader = new MultiCropLoader(source, {
+      settings: cropSettings(config),
+      batchSize: config.train.batch_size_per_gpu,
+      seed: config.train.seed,
+      startStep: startStep * microBatches,
+      workers: Math.min(config.train.num_workers, cores),
+      onBad: (bad) => {
+        for (const run of this.runs) run.newlyBad.push(bad);
+      },
+    });
+  }
+
+  async train(): Promise<TrainResult[]> {
+    const { options, startStep, totalSteps, loader, runs, config } = this;
+    try {
+      // A checkpoint that cannot be loaded, or a kernel that does not compile, is found before anything is written.
+      await this.setState();
+      for (const run of runs) await run.openFolder();
+      if (options.tracePath && startStep < totalSteps) await this.trace(options.tracePath);
+      if (startStep === 0) for (const run of runs) await run.recordBaselines();
+      for (const run of runs) run.resetWindow();
+      let step = startStep;
+      while (step < totalSteps && !options.signal?.aborted) {
+        await this.queueStep(step++);
+        const last = step === totalSteps;
+        const { checkpoint_period: checkpointPeriod, eval_period: evalPeriod } = config.train;
+        if (isDue(step, checkpointPeriod) && !last) await this.pause((run) => run.checkpoint(step));
+        if (isDue(step, evalPeriod) || last) await this.pause((run) => run.recordKnn(step - 1));
+        if (isDue(step, config.evaluation.eval_period_iterations)) await this.pause((run) => run.exportTeacher(step));
+      }
+      for (const run of runs) await run.settleAll();
+      for (const run of runs) await run.checkpoint(step);
+      options.progress?.done();
+      const results: TrainResult[] = [];
+      for (const run of runs) results.push(await run.finish(step));
+      return results;
+    } finally {
+      options.progress?.done();
+      await Promise.allSettled(runs.flatMap((run) => run.queue.map(({ logs }) => logs)));
+      await loader.close();
+      for (const run of runs) run.close();
+    }
+  }
+
+  private async setState(): Promise<void> {
+    await this.programs.resetCenters();
+    for (const run of this.runs) await run.setState();
+  }
+
+  /** Queues a micro-batch of all runs, the frozen teacher's pass before them. */
+  private launch(step: number, micro: number, crops: CropBatch): StepInput[] {
+    const inputs = this.runs.map((run) => run.stepInput(step, micro, crops));
+    this.programs.teacher?.run(inputs[0]);
+    this.runs.forEach((run, i) => {
+      run.trainer.run(inputs[i], micro);
+    });
+    return inputs;
+  }
+
+  private async queueStep(step: number): Promise<void> {
+    const { runs } = this;
+    let waitMs = 0;
+    const inputs = runs.map((): StepInput[] => []);
+    const reading = runs.map((): Promise<StepLog>[] => []);
+    for (let micro = 0; micro < this.microBatches; micro++) {
+      const startMs = performance.now();
+      const crops = await this.loader.next();
+      waitMs += performance.now() - startMs;
+      const launched = this.launch(step, micro, crops);
+      runs.forEach((run, i) => {
+        inputs[i].push(launched[i]);
+        reading[i].push(run.trainer.log());
+      });
+    }
+    runs.forEach((run, i) => {
+      const logs = Promise.all(reading[i]);
+      // It is awaited in its turn; until then a failure must not count as unhandled.
+      logs.catch(() => {});
+      run.queue.push({ step, inputs: inputs[i], logs, waitMs });
+    });
+    for (const run of runs) while (run.queue.length >= STEPS_IN_FLIGHT) await run.settle();
+  }
+
+  /** Does something between steps: all queued ones are finished first, and its time counts as none of theirs. */
+  private async pause(task: (run: Run) => Promise<void>): Promise<void> {
+    for (const run of this.runs) await run.settleAll();
+    const startMs = performance.now();
+    for (const run of this.runs) await task(run);
+    for (const run of this.runs) run.window.startMs += performance.now() - startMs;
+  }
+
+  /** Runs the first step twice, the second time kernel by kernel, then puts the state back. */
+  private async trace(path: string): Promise<void> {
+    const { programs, options, startStep, config } = this;
+    const { gpu, source } = options;
+    const loader = new MultiCropLoader(source, {
+      settings: cropSettings(config),
+      batchSize: config.train.batch_size_per_gpu,
+      seed: config.train.seed,
+      startStep: (startStep + 1) * this.microBatches - 1,
+      workers: 0,
+      prefetch: 0,
+    });
+    let crops: CropBatch;
+    try {
+      crops = await loader.next();
+    } finally {
+      await loader.close();
+    }
+    // With accumulation: the last micro-batch, which ends in the optimizer.
+    const micro = this.microBatches - 1;
+    this.launch(startStep, micro, crops);
+    await gpu.finish();
+    const startMs = performance.now();
+    this.launch(startStep, micro, crops);
+    await gpu.finish();
+    const stepMs = performance.now() - startMs;
+    const { dispatches, flops, bytes } = programs.cost;
+    const timed = gpu.capabilities.timestampQuery;
+    const kernels = timed
+      ? await programs.trace()
+      : programs.kernelCounts.map(([kernel, counts]) => ({ kernel, timeMs: null, ...counts }));
+    const adapter = gpu.capabilities.description;
+    const text = JSON.stringify({ adapter, timestamps: timed, stepMs, dispatches, flops, bytes, kernels }, null, 1);
+    await writeFileAtomic(path, `${text}\n`);
+    await this.setState();
+  }
+}
+
+/** One run of a session: its weights, its folder and what is written there. */
+class Run {
+  readonly config: ResolvedConfig;
+  readonly totalSteps: number;
+  readonly startStep: number;
+  readonly queue: QueuedStep[] = [];
+  /** Since the last line of metrics: steps finished, time they took, time spent on waiting for pictures. */
+  readonly window = { startMs: performance.now(), steps: 0, waitMs: 0 };
+  /** Found by the loader; written by the loop, whose metrics are open. */
+  readonly newlyBad: { name: string; reason: string }[] = [];
+  private readonly out: string;
+  private readonly schedules: TrainingSchedules;
   private readonly watch: CollapseWatch;
   private readonly startMs = performance.now();
   /** Open from `openFolder` on. */
   private metrics!: MetricsWriter;
   /** Time that earlier sessions of this run took. */
   private earlierMs = 0;
-  /** Since the last line of metrics: steps finished, time they took, time spent on waiting for pictures. */
-  private window = { startMs: performance.now(), steps: 0, waitMs: 0 };
   private imagesPerSecond: number | undefined;
   private last: StepLog | undefined;
   private lastCheckpoint: { step: number; folder: string } | undefined;
-  /** Found by the loader; written by the loop, whose metrics are open. */
-  private readonly newlyBad: { name: string; reason: string }[] = [];
+  private badPictures = 0;
+  /** Of distillation, where they are always the same. */
+  private allPatches: StepMasks | undefined;
 
+  /** @param index where there are several runs: which of them */
   constructor(
-    private readonly options: TrainOptions,
-    private readonly ssl: SslConfig,
-    private readonly schedules: TrainingSchedules,
-    private readonly trainer: SslTrainer,
+    private readonly options: RunOptions,
+    private readonly session: SessionOptions,
+    readonly trainer: SslTrainer,
     private readonly data: DataIdentity,
+    private readonly index?: number,
   ) {
-    const { config, out, resume, source, gpu } = options;
+    const { config, out, resume } = options;
     this.config = config;
     this.out = out;
-    this.totalSteps = schedules.lr.length;
+    this.schedules = trainingSchedules(config);
+    this.totalSteps = this.schedules.lr.length;
     this.startStep = resume?.state.step ?? 0;
     this.lastCheckpoint = resume && { step: resume.state.step, folder: resume.folder };
     const { dino, student } = config;
@@ -174,52 +368,23 @@ class Run {
       embedDim: student.embed_dim,
       koleoWeight: dino.koleo_loss_weight,
     });
-    // A CPU adapter runs the step on the same cores: more workers would only take time from it.
-    const cores = gpu.capabilities.software ? 1 : Math.max(availableParallelism() - 1, 1);
-    this.loader = new MultiCropLoader(source, {
-      settings: cropSettings(config),
-      batchSize: ssl.batch,
-      seed: config.train.seed,
-      startStep: this.startStep * this.microBatches,
-      workers: Math.min(config.train.num_workers, cores),
-      onBad: (bad) => this.newlyBad.push(bad),
-    });
   }
 
-  async train(): Promise<TrainResult> {
-    const { options, startStep, totalSteps, loader } = this;
-    try {
-      // A checkpoint that cannot be loaded, or a kernel that does not compile, is found before anything is written.
-      await this.setState();
-      await this.openFolder();
-      if (options.tracePath && startStep < totalSteps) await this.trace(options.tracePath);
-      if (startStep === 0) await this.recordBaselines();
-      this.resetWindow();
-      let step = startStep;
-      while (step < totalSteps && !options.signal?.aborted) {
-        await this.queueStep(step++);
-        const last = step === totalSteps;
-        const { checkpoint_period: checkpointPeriod, eval_period: evalPeriod } = this.config.train;
-        if (isDue(step, checkpointPeriod) && !last) await this.pause(() => this.checkpoint(step));
-        if (options.monitor && (isDue(step, evalPeriod) || last)) await this.pause(() => this.recordKnn(step - 1));
-        if (isDue(step, this.config.evaluation.eval_period_iterations))
-          await this.pause(() => this.exportTeacher(step));
-      }
-      await this.settleAll();
-      await this.checkpoint(step);
-      options.progress?.done();
-      return await this.finish(step);
-    } finally {
-      options.progress?.done();
-      await Promise.allSettled(this.queue.map(({ logs }) => logs));
-      await loader.close();
-      this.metrics?.close();
-    }
+  /** What is told of this run, named where there are several. */
+  private note(text: string, always = false): void {
+    const { progress } = this.session;
+    const named = this.index === undefined ? text : `${basename(this.out)}: ${text}`;
+    if (always) progress?.note(named);
+    else progress?.tell(named);
   }
 
-  private async openFolder(): Promise<void> {
-    const { out, options, config, startStep } = this;
-    if (!options.resume && options.overwrite) {
+  close(): void {
+    this.metrics?.close();
+  }
+
+  async openFolder(): Promise<void> {
+    const { out, options, session, config, startStep } = this;
+    if (!options.resume && session.overwrite) {
       for (const name of RUN_FILES) await rm(join(out, name), { recursive: true, force: true });
     }
     await writeFileAtomic(join(out, 'config.yaml'), configToYaml(config));
@@ -228,39 +393,48 @@ class Run {
     this.earlierMs = lastNumber(readMetrics(path), 'elapsed_s') * 1000;
   }
 
-  /** Weights and optimizer state as they are before the first step of this call. */
-  private async setState(): Promise<void> {
-    const { trainer, options, config, out } = this;
-    const { gpu, resume } = options;
+  /** Weights and optimizer state as they are before the first step of this call; a checkpoint has the centres too. */
+  async setState(): Promise<void> {
+    const { trainer, session, config, out } = this;
+    const { resume } = this.options;
+    const { gpu } = session;
     if (resume) {
       await loadCheckpoint(out, resume, trainer);
       return;
     }
-    const { student, teacher, firstMoment, secondMoment, centers } = trainer;
+    const { student, teacher, firstMoment, secondMoment } = trainer;
     await initializeStore(gpu, student, { seed: config.train.seed, layerScale: config.student.layerscale });
     if (config.student.pretrained_weights !== '') await loadBackbone(config.student.pretrained_weights, student);
     await teacher.copyFrom(student);
-    for (const store of [firstMoment, secondMoment, centers]) await clearStore(gpu, store);
+    for (const store of [firstMoment, secondMoment]) await clearStore(gpu, store);
     await trainer.resetLossScale();
   }
 
   // --- Steps ---------------------------------------------------------------------------------------------------
 
-  private get microBatches(): number {
-    return this.ssl.accumulate ?? 1;
+  get microBatches(): number {
+    return this.trainer.config.accumulate ?? 1;
   }
 
-  private stepInput(step: number, micro: number, crops: CropBatch): StepInput {
-    const { config, ssl, schedules } = this;
+  private stepMasks(draw: number): StepMasks {
+    const { config, trainer } = this;
     const settings = maskSettings(config);
-    const draw = step * this.microBatches + micro;
-    const drawn = collateMasks(settings, new CounterRandom(config.train.seed, RandomPurpose.masks, draw));
     const patches = settings.grid[0] * settings.grid[1];
+    if (trainer instanceof DistillTrainer) {
+      this.allPatches ??= everyPatch(settings.batch2, patches);
+      return this.allPatches;
+    }
+    const drawn = collateMasks(settings, new CounterRandom(config.train.seed, RandomPurpose.masks, draw));
+    // The recorded step may have more room than these settings need.
+    return collateFromMasks(drawn.masks, patches, trainer.config.maskUpperbound);
+  }
+
+  stepInput(step: number, micro: number, crops: CropBatch): StepInput {
+    const { config, schedules } = this;
     return {
       globalCrops: crops.globalCrops,
       localCrops: crops.localCrops,
-      // The recorded step may have more room than these settings need.
-      masks: collateFromMasks(drawn.masks, patches, ssl.maskUpperbound),
+      masks: this.stepMasks(step * this.microBatches + micro),
       learningRate: schedules.lr.at(step),
       lastLayerLearningRate: schedules.lastLayerLr.at(step),
       weightDecay: schedules.weightDecay.at(step),
@@ -272,28 +446,10 @@ class Run {
     };
   }
 
-  private async queueStep(step: number): Promise<void> {
-    let waitMs = 0;
-    const inputs: StepInput[] = [];
-    const reading: Promise<StepLog>[] = [];
-    for (let micro = 0; micro < this.microBatches; micro++) {
-      const startMs = performance.now();
-      const crops = await this.loader.next();
-      waitMs += performance.now() - startMs;
-      inputs.push(this.stepInput(step, micro, crops));
-      this.trainer.run(inputs[micro], micro);
-      reading.push(this.trainer.log());
-    }
-    const logs = Promise.all(reading);
-    // It is awaited in its turn; until then a failure must not count as unhandled.
-    logs.catch(() => {});
-    this.queue.push({ step, inputs, logs, waitMs });
-    while (this.queue.length >= STEPS_IN_FLIGHT) await this.settle();
-  }
-
   /** Takes the oldest queued step's numbers. */
-  private async settle(): Promise<void> {
-    const { options, window, ssl } = this;
+  async settle(): Promise<void> {
+    const { options, window } = this;
+    const { config: ssl } = this.trainer;
     const { step, inputs, logs: reading, waitMs } = this.queue[0];
     const logs = await reading;
     const log = meanLog(logs);
@@ -314,36 +470,30 @@ class Run {
     // The first step includes the driver's compiling; times start after it.
     if (step === this.startStep) {
       this.resetWindow();
-      options.progress?.startClock(step + 1);
+      if (!this.index) this.session.progress?.startClock(step + 1);
     }
     options.onStep?.(step, log);
+    if (this.index) return;
     const { total_loss: loss, ibot_loss: ibot, koleo_loss: koleo } = losses;
     const dino = log.dinoGlobalLoss + log.dinoLocalLoss;
     const speed = (1000 * window.steps * ssl.batch * this.microBatches) / (performance.now() - window.startMs);
     const imagesPerSecond = window.steps > 1 ? speed : this.imagesPerSecond;
-    options.progress?.update({ step: step + 1, imagesPerSecond, values: { loss, dino, ibot, koleo } });
+    this.session.progress?.update({ step: step + 1, imagesPerSecond, values: { loss, dino, ibot, koleo } });
   }
 
-  private async settleAll(): Promise<void> {
+  async settleAll(): Promise<void> {
     while (this.queue.length > 0) await this.settle();
   }
 
-  /** Does something between steps: all queued ones are finished first, and its time counts as none of theirs. */
-  private async pause(task: () => Promise<void>): Promise<void> {
-    await this.settleAll();
-    const startMs = performance.now();
-    await task();
-    this.window.startMs += performance.now() - startMs;
-  }
-
-  private resetWindow(): void {
+  resetWindow(): void {
     Object.assign(this.window, { startMs: performance.now(), steps: 0, waitMs: 0 });
   }
 
   // --- What is logged ------------------------------------------------------------------------------------------
 
   private record(step: number, input: StepInput, log: StepLog): void {
-    const { window, ssl, config } = this;
+    const { window, config } = this;
+    const { config: ssl } = this.trainer;
     const record: MetricsRecord = {
       step,
       ...lossTerms(log),
@@ -380,13 +530,16 @@ class Run {
 
   private warn({ step, message, cure }: CollapseWarning): void {
     this.metrics.write({ step, warning: message, cure });
-    this.options.progress?.note(`Warning at step ${step}: ${message} ${cure}`);
+    this.note(`Warning at step ${step}: ${message} ${cure}`, true);
   }
 
   private recordBadPictures(step: number): void {
     for (const { name, reason } of this.newlyBad.splice(0)) {
       this.metrics.write({ step, skipped_picture: name, reason });
-      this.options.progress?.note(`Skipped a picture: ${name} ${reason} (${this.loader.badPictures.size} so far)`);
+      this.badPictures++;
+      if (!this.index) {
+        this.session.progress?.note(`Skipped a picture: ${name} ${reason} (${this.badPictures} so far)`);
+      }
     }
   }
 
@@ -396,28 +549,31 @@ class Run {
 
   private recordScores(step: number, prefix: 'knn' | 'untrained' | 'pixels', scores: KnnTop1): void {
     this.metrics.write({ step, ...Object.fromEntries([...scores].map(([k, top1]) => [`${prefix}_top1_k${k}`, top1])) });
+    if (prefix !== 'pixels') this.watch.observeKnn(Math.max(...scores.values()));
   }
 
   /** What the trained network has to beat: raw pixels, and itself before the first step. */
-  private async recordBaselines(): Promise<void> {
-    const { monitor, progress } = this.options;
+  async recordBaselines(): Promise<void> {
+    const { monitor } = this.options;
     if (!monitor) return;
     const pixels = await monitor.pixels();
     const untrained = await monitor.network(this.trainer.teacher);
     this.recordScores(0, 'pixels', pixels);
     this.recordScores(0, 'untrained', untrained);
-    progress?.tell(`kNN top-1 before training: raw pixels ${best(pixels)} %, untrained network ${best(untrained)} %`);
+    this.note(`kNN top-1 before training: raw pixels ${best(pixels)} %, untrained network ${best(untrained)} %`);
   }
 
-  private async recordKnn(step: number): Promise<void> {
-    const scores = await this.options.monitor!.network(this.trainer.teacher);
+  async recordKnn(step: number): Promise<void> {
+    const { monitor } = this.options;
+    if (!monitor) return;
+    const scores = await monitor.network(this.trainer.teacher);
     this.recordScores(step, 'knn', scores);
-    this.options.progress?.tell(`kNN top-1 after ${step + 1} steps: ${best(scores)} %`);
+    this.note(`kNN top-1 after ${step + 1} steps: ${best(scores)} %`);
   }
 
   // --- What is written -----------------------------------------------------------------------------------------
 
-  private async checkpoint(step: number): Promise<void> {
+  async checkpoint(step: number): Promise<void> {
     if (this.lastCheckpoint?.step === step) return;
     const { trainer, config, schedules, totalSteps, data, out } = this;
     const { lr, lastLayerLr, weightDecay, momentum, teacherTemp } = schedules;
@@ -441,14 +597,15 @@ class Run {
   }
 
   /** The teacher's backbone alone, as the official code exports it for evaluation. */
-  private async exportTeacher(step: number): Promise<void> {
+  async exportTeacher(step: number): Promise<void> {
     const path = join(this.out, 'eval', `training_${step}`, 'teacher_checkpoint.safetensors');
     await writeStore(path, this.trainer.teacher, (name) => name.startsWith('backbone.'));
   }
 
   /** Leaves the step's inputs and the way to it, and ends the run. */
   private async stopAtNonFinite(step: number, input: StepInput, log: StepLog): Promise<never> {
-    const { out, ssl, config, lastCheckpoint } = this;
+    const { out, config, lastCheckpoint } = this;
+    const { config: ssl } = this.trainer;
     const folder = join(out, 'dumps', checkpointName(step));
     const side = ssl.globalSize / ssl.vit.patchSize;
     const { masks } = input;
@@ -456,7 +613,7 @@ class Run {
       ({ dtype: 'U8', shape: [count, size, size, 3], data }) as const;
     const replay = lastCheckpoint
       ? `webdino resume ${out} --from ${checkpointName(lastCheckpoint.step)}`
-      : `webdino train --config ${join(out, 'config.yaml')} --out ${out}-replay`;
+      : `webdino ${isDistillation(config) ? 'distill' : 'train'} --config ${join(out, 'config.yaml')} --out ${out}-replay`;
     const { globalCrops, localCrops, masks: _, ...numbers } = input;
     await writeFolderAtomic(folder, async (beside) => {
       const tensors = encodeSafetensors([
@@ -489,46 +646,11 @@ class Run {
     throw new WebdinoError(`Training stopped at step ${step}: a gradient is not finite. ${where}`);
   }
 
-  // --- Trace and report ----------------------------------------------------------------------------------------
+  // --- Report ---------------------------------------------------------------------------------------------------
 
-  /** Runs the first step twice, the second time kernel by kernel, then puts the state back. */
-  private async trace(path: string): Promise<void> {
-    const { trainer, options, startStep, ssl, config } = this;
-    const loader = new MultiCropLoader(options.source, {
-      settings: cropSettings(config),
-      batchSize: ssl.batch,
-      seed: config.train.seed,
-      startStep: (startStep + 1) * this.microBatches - 1,
-      workers: 0,
-      prefetch: 0,
-    });
-    let crops: CropBatch;
-    try {
-      crops = await loader.next();
-    } finally {
-      await loader.close();
-    }
-    // With accumulation: the last micro-batch, which ends in the optimizer.
-    const micro = this.microBatches - 1;
-    trainer.run(this.stepInput(startStep, micro, crops), micro);
-    await options.gpu.finish();
-    const startMs = performance.now();
-    trainer.run(this.stepInput(startStep, micro, crops), micro);
-    await options.gpu.finish();
-    const stepMs = performance.now() - startMs;
-    const { dispatches, flops, bytes } = trainer.cost;
-    const timed = options.gpu.capabilities.timestampQuery;
-    const kernels = timed
-      ? await trainer.trace()
-      : [...trainer.program.kernelCounts].map(([kernel, counts]) => ({ kernel, timeMs: null, ...counts }));
-    const adapter = options.gpu.capabilities.description;
-    const text = JSON.stringify({ adapter, timestamps: timed, stepMs, dispatches, flops, bytes, kernels }, null, 1);
-    await writeFileAtomic(path, `${text}\n`);
-    await this.setState();
-  }
-
-  private async finish(step: number): Promise<TrainResult> {
-    const { out, options, config, trainer } = this;
+  async finish(step: number): Promise<TrainResult> {
+    const { out, options, session, config, trainer } = this;
+    const { gpu, source } = session;
     this.recordBadPictures(Math.max(step - 1, 0));
     const metrics = readMetrics(join(out, 'metrics.jsonl'));
     const text = (record: MetricsRecord, name: string): string => String(record[name] ?? '');
@@ -545,15 +667,16 @@ class Run {
     const report: ReportData = {
       title: `webdino run ${out}`,
       subtitle:
-        `${step} of ${this.totalSteps} steps on ${options.source.length.toLocaleString('en-US')} pictures from ${options.source.path}, ` +
+        `${step} of ${this.totalSteps} steps on ${source.length.toLocaleString('en-US')} pictures from ${source.path}, ` +
+        (isDistillation(config) ? `frozen teacher ${config.distill.teacher}, ` : '') +
         new Date().toISOString().slice(0, 16).replace('T', ' '),
       configYaml: configToYaml(config),
-      machine: describeMachine(options.gpu),
+      machine: describeMachine(gpu),
       metrics,
       wallTimeMs: this.elapsedMs,
       knn,
-      pca: await patchPictures(options.gpu, trainer.teacher, options.source, config),
-      crops: await firstCrops(options.source, config),
+      pca: trainer.config.frozenBackbone ? undefined : await patchPictures(gpu, trainer.teacher, source, config),
+      crops: await firstCrops(source, config),
       warnings,
       badPictures: [...bad].map(([path, reason]) => ({ path, reason })),
     };
@@ -664,7 +787,8 @@ function checkSameData(before: DataIdentity, now: DataIdentity): void {
   );
 }
 
-async function refuseFormerRun(out: string): Promise<void> {
+/** @throws UsageError for a folder that holds a run */
+export async function refuseFormerRun(out: string): Promise<void> {
   const steps = await checkpointSteps(out);
   if (steps.length === 0 && !existsSync(join(out, 'metrics.jsonl'))) return;
   const goOn = steps.length > 0 ? `go on with webdino resume ${out}, ` : '';
@@ -676,23 +800,21 @@ async function refuseFormerRun(out: string): Promise<void> {
  * @param out folder of the run
  * @param options.from name of a checkpoint; default the newest
  * @param options.set `key=value` strings over the run's configuration
+ * @param options.config the configuration to go on with, in place of the run's own
  * @returns `changed`: keys that differ from the checkpoint's configuration, so that the numbers will too
  */
 export async function prepareResume(
   out: string,
-  options: { readonly from?: string; readonly set?: readonly string[] } = {},
+  options: { readonly from?: string; readonly set?: readonly string[]; readonly config?: ResolvedConfig } = {},
 ): Promise<{ checkpoint: Checkpoint; config: ResolvedConfig; changed: string[] }> {
   const checkpoint = await openCheckpoint(out, options.from);
   const path = join(out, 'config.yaml');
-  const config = loadConfig({ file: existsSync(path) ? path : checkpoint.configPath, set: options.set });
+  const file = existsSync(path) ? path : checkpoint.configPath;
+  const config = options.config ?? loadConfig({ file, set: options.set });
   config.train.output_dir = out;
   const before = loadConfig({ file: checkpoint.configPath });
   const changed = configKeys().filter(
     (key) => !NEUTRAL_KEYS.has(key) && JSON.stringify(valueAt(config, key)) !== JSON.stringify(valueAt(before, key)),
   );
   return { checkpoint, config, changed };
-}
-
-function valueAt(config: ResolvedConfig, key: string): unknown {
-  return key.split('.').reduce<unknown>((section, name) => (section as Record<string, unknown>)[name], config);
 }

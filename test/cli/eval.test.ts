@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'tape';
-import { evalKnn, type EvalKnnArguments, knnTable } from '../../src/cli/eval.js';
+import { evalKnn, type EvalKnnArguments } from '../../src/cli/eval_knn.js';
 import { DataError, UsageError, type WebdinoError } from '../../src/errors.js';
 import { withFolder, writeFolder } from '../data/archives.js';
 import { outputOf, writePictures, writeRun } from './model_fixture.js';
@@ -13,22 +13,43 @@ test('webdino eval knn: table, JSON, baselines, and a line in the run’s folder
     await writePictures(sources.train, ['red', 'green', 'blue'], 4);
     await writePictures(sources.test, ['red', 'green', 'blue'], 2);
 
-    const table = await outputOf(() => evalKnn({ model: run, ...sources, k: '1,3', baselines: true }));
+    const out = join(folder, 'out');
+    const table = await outputOf(() => evalKnn({ model: run, ...sources, k: '1,3', baselines: true, draws: 50, out }));
     const lines = table.stdout.split('\n').map((line) => line.split(/\s{2,}/));
-    t.deepEqual(lines[0], ['kNN, %', 'k=1 top-1', 'top-5', 'k=3 top-1', 'top-5'], 'columns');
-    t.deepEqual(lines.map(([name]) => name).slice(1), ['teacher', 'untrained', 'raw pixels'], 'rows');
-    t.deepEqual(lines[1].slice(1), ['100.0', '100.0', '100.0', '100.0'], 'colours are easy');
+    t.ok(/^knn on /.test(lines[0][0]), lines[0][0]);
+    t.deepEqual(
+      lines[0].slice(1),
+      ['k=1 top1, %', 'k=3 top1, %', 'k=1 meanPerClass, %', 'k=1 ece, %'],
+      'columns; three classes have no top-5',
+    );
+    t.deepEqual(
+      lines.slice(2, 5).map(([name]) => name),
+      ['random weights', 'raw pixels', 'colour histogram'],
+      'the floors, without being asked for',
+    );
+    t.ok(/^teacher of /.test(lines[1][0]), lines[1][0]);
+    t.equal(lines[1][1], '100.0 [100.0, 100.0]', 'colours are easy');
     t.ok(/64 x 2, 1 heads, patch 8/.test(table.stderr), 'the model, on standard error');
+    for (const file of ['results.json', 'results.csv', 'report.html']) t.ok(existsSync(join(out, file)), file);
 
-    const { stdout, stderr } = await outputOf(() =>
-      evalKnn({ model: join(run, 'checkpoints', 'step_0000007'), ...sources, k: [1, 20], json: true, student: true }),
+    const { stdout } = await outputOf(() =>
+      evalKnn({
+        model: join(run, 'checkpoints', 'step_0000007'),
+        ...sources,
+        k: [1, 20],
+        json: true,
+        student: true,
+        draws: 50,
+      }),
     );
     const result = JSON.parse(stdout);
-    t.equal(result.network, 'student');
-    t.equal(result.step, 7);
-    t.deepEqual([result.size, result.resize], [32, 36], 'sizes of the configuration');
+    t.ok(/^student of /.test(result.models[0].model), result.models[0].model);
+    t.equal(result.settings.networks[0].step, 7);
+    t.deepEqual([result.settings.crop, result.settings.resize], [32, 36], 'sizes of the configuration');
     t.deepEqual(result.rows[0].scores[1].neighbours, 12, 'more neighbours than pictures are capped');
-    t.ok(/there are 12 training pictures/.test(stderr), 'and that is said');
+    t.ok(/there are 12 training pictures/.test(result.notes[0]), 'and that is said');
+    t.equal(result.margins.length, 3, 'a margin for each floor');
+    t.equal(result.margins[0].metric, 'k=1 top1', 'in the headline');
 
     const written = readFileSync(join(run, 'results_eval_knn.json'), 'utf8').trimEnd().split('\n');
     const records = written.map((line) => JSON.parse(line));
@@ -37,15 +58,27 @@ test('webdino eval knn: table, JSON, baselines, and a line in the run’s folder
     t.equal(records[1].network, 'student');
 
     const shots = await outputOf(() =>
-      evalKnn({ model: run, ...sources, k: '1', nPerClass: '2', nTries: '2', json: true, size: '16', dtype: 'f16' }),
+      evalKnn({
+        model: run,
+        ...sources,
+        k: '1',
+        nPerClass: '2',
+        nTries: '2',
+        json: true,
+        size: '16',
+        dtype: 'f16',
+        floors: false,
+      }),
     );
     const fewShot = JSON.parse(shots.stdout);
-    const { nPerClass, size, resize, dtype } = fewShot;
-    t.deepEqual([nPerClass, size, resize, dtype], [2, 16, 18, 'f16'], 'few shots, smaller crops, half precision');
+    const { nPerClass, crop, resize, networks } = fewShot.settings;
+    t.deepEqual([nPerClass, crop, resize, networks[0].dtype], [2, 16, 18, 'f16'], 'few shots, small crops, halves');
     t.deepEqual(
       fewShot.rows[0].scores.map(({ k }: { k: number }) => k),
       [1, 2],
     );
+    t.equal(fewShot.models.length, 1, 'without floors');
+    t.ok(/2 training pictures of each class, averaged over 2 draws/.test(fewShot.notes[0]), fewShot.notes[0]);
   });
 });
 
@@ -98,20 +131,4 @@ test('webdino eval knn: what cannot be is said in one line', async (t) => {
     writeFolder(run, [['config.yaml', readFileSync(config, 'utf8').replace('depth: 2', 'depth: 3')]]);
     await refused({}, DataError, /has depth 2, but .*config\.yaml says 3/);
   });
-});
-
-test('knnTable: columns line up', (t) => {
-  const score = (k: number, top1: number) => ({ k, neighbours: k, top1, top5: 100 });
-  t.equal(
-    knnTable([
-      { name: 'teacher', scores: [score(10, 9.96), score(200, 50)] },
-      { name: 'raw pixels', scores: [score(10, 0), score(200, 100)] },
-    ]),
-    [
-      'kNN, %      k=10 top-1  top-5  k=200 top-1  top-5',
-      'teacher           10.0  100.0         50.0  100.0',
-      'raw pixels         0.0  100.0        100.0  100.0',
-    ].join('\n'),
-  );
-  t.end();
 });

@@ -38,10 +38,21 @@ async function writePictures(folder: string, count: number): Promise<void> {
 test('every verb has a help that ends with two examples, and a mistake is one line and exit code 2', (t) => {
   const help = webdino(['--help']);
   t.equal(help.status, 0);
-  for (const verb of ['doctor', 'train', 'resume', 'eval', 'embed', 'parity', 'quickstart', 'presets', 'schema']) {
+  for (const verb of [
+    'doctor',
+    'train',
+    'distill',
+    'resume',
+    'eval',
+    'embed',
+    'parity',
+    'quickstart',
+    'presets',
+    'schema',
+  ]) {
     t.match(help.stdout, new RegExp(`^  ${verb}\\b`, 'm'), verb);
   }
-  for (const verb of [['train'], ['eval', 'knn']]) {
+  for (const verb of [['train'], ['distill'], ['eval', 'knn']]) {
     const { status, stdout } = webdino([...verb, '--help']);
     t.ok(
       status === 0 && /\nExamples:\n {2}\$ webdino .*\n {2}\$ webdino .*\n$/.test(stdout),

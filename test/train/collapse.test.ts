@@ -1,15 +1,44 @@
 /** Collapse alarms: seen in time, said once, silent on healthy numbers. */
+import { readFileSync } from 'node:fs';
 import test from 'tape';
 import { checkFinite, CollapseWatch, type CollapseSigns, featureStd, meanEntropy } from '../../src/train/collapse.js';
 
 const OPTIONS = { prototypes: 1024, embedDim: 192, koleoWeight: 0.1 };
 const LN_K = Math.log(1024);
 
-function kindsAndSteps(signs: (step: number) => Omit<CollapseSigns, 'step'>, steps: number[]): [string, number][] {
-  const watch = new CollapseWatch(OPTIONS);
+function kindsAndSteps(
+  signs: (step: number) => Omit<CollapseSigns, 'step'>,
+  steps: number[],
+  options = OPTIONS,
+): [string, number][] {
+  const watch = new CollapseWatch(options);
   return steps.flatMap((step) =>
     watch.observe({ step, ...signs(step) }).map(({ kind, step: at }) => [kind, at] as [string, number]),
   );
+}
+
+/** Runs of a hundred steps whose signs were recorded; see the fixture for what each was. */
+interface RecordedRun {
+  options: typeof OPTIONS;
+  /** Alarms that are due; none for a run that learns. */
+  alarms: string[];
+  signs: CollapseSigns[];
+}
+
+const RECORDED = JSON.parse(readFileSync(new URL('../fixtures/collapse_signs.json', import.meta.url), 'utf8')) as {
+  runs: Record<string, RecordedRun>;
+};
+
+for (const [name, { options, alarms, signs }] of Object.entries(RECORDED.runs)) {
+  test(`collapse: recorded run, ${name}`, async (t) => {
+    const byStep = new Map(signs.map((sign) => [sign.step, sign]));
+    const seen = kindsAndSteps((step) => byStep.get(step)!, [...byStep.keys()], options);
+    t.deepEqual(seen.map(([kind]) => kind).sort(), alarms, JSON.stringify(seen));
+    t.ok(
+      seen.every(([, step]) => step <= 100),
+      'within a hundred steps',
+    );
+  });
 }
 
 const every = (period: number, end: number) =>
@@ -46,10 +75,29 @@ test('collapse: one prototype, shrunken features, KoLeo alone', async (t) => {
   );
   t.deepEqual(
     kindsAndSteps(() => ({ featureStd: 0.001 }), every(10, 200)),
-    [['shrunken-features', 100]],
+    [['shrunken-features', 80]],
   );
   const koleo = (step: number) => ({ dinoLoss: 0.985 * LN_K, koleoLoss: 0.9 - Math.min(step, 100) * 0.002 });
-  t.deepEqual(kindsAndSteps(koleo, every(10, 300)), [['koleo-dominates', 100]]);
+  t.deepEqual(kindsAndSteps(koleo, every(10, 300)), [['koleo-dominates', 80]]);
+});
+
+test('collapse: a KoLeo that pulls hard is left alone while kNN rises', async (t) => {
+  for (const [top1, alarms] of [
+    [71, ['koleo-dominates']],
+    [79, []],
+  ] as const) {
+    const watch = new CollapseWatch(OPTIONS);
+    watch.observeKnn(70);
+    const seen = every(10, 200).flatMap((step) => {
+      if (step === 50) watch.observeKnn(top1);
+      return watch.observe({ step, dinoLoss: 0.96 * LN_K, koleoLoss: 0.2 - Math.min(step, 100) * 0.003 });
+    });
+    t.deepEqual(
+      seen.map(({ kind }) => kind),
+      alarms,
+      `70 to ${top1} %`,
+    );
+  }
 });
 
 test('collapse: hovering at the threshold warns once; a clear recovery arms it again', async (t) => {

@@ -56,6 +56,20 @@ test('progress: time left leaves out what came before the clock was started', as
   t.deepEqual(written, ['1/10  10%\n', '4/10  40%  24 s left\n']);
 });
 
+test('progress: another stage has a name, a count and a clock of its own', async (t) => {
+  const { stream, written } = recorder(true);
+  let time = 0;
+  const progress = new Progress({ totalSteps: 10, stream, now: () => time });
+  time = 1000;
+  progress.update({ step: 9 });
+  progress.begin('test features', 40);
+  progress.note('a note between');
+  time = 3000;
+  progress.update({ step: 20 });
+  t.deepEqual(written.slice(1, 3), ['\r\x1b[2K', 'a note between\n'], 'nothing of the former stage comes back');
+  t.equal(written.at(-1), `test features  ${'█'.repeat(12)}${'░'.repeat(12)}  20/40  2 s left`);
+});
+
 test('progress: no line is wider than the terminal; quiet shows notes only', async (t) => {
   const narrow = recorder(true);
   narrow.stream.columns = 30;

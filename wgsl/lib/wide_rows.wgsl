@@ -1,4 +1,4 @@
-// Wide rows (K prototypes): one workgroup of WIDTH invocations a row; WIDTH is a power of two, 64 to 256.
+// Wide rows (K prototypes): one workgroup of WIDTH invocations a row; WIDTH is a power of two, 8 to 256.
 // The reductions go down a binary tree of fixed shape, so they have the same bits on every run.
 var<workgroup> wide_scratch: array<f32, WIDTH>;
 
