@@ -3,8 +3,8 @@
  * others beside us, where a training step's time goes, and all numbers as a table. Nothing is loaded from anywhere.
  */
 
-import { htmlPage, pageHeader, section, table } from '../src/train/page.js';
-import { escapeHtml } from '../src/train/plot.js';
+import { htmlPage, pageHeader, section, table } from '../src/io/page.js';
+import { escapeHtml } from '../src/io/plot.js';
 import type { Ceiling, Ceilings } from './ceilings.js';
 import { type BenchReport, refusals } from './run_suites.js';
 import type { StepKernel, StepOutcome } from './step_suite.js';

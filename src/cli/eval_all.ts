@@ -11,7 +11,7 @@ import type { FrozenModel } from '../eval/frozen_model.js';
 import { pcaOfPixelsModel } from '../eval/pca_model.js';
 import { scaledModel } from '../eval/scaled_model.js';
 import { openGpu } from '../node.js';
-import { Progress } from '../train/progress.js';
+import { Progress } from '../io/progress.js';
 import {
   BOOTSTRAP_DRAWS,
   type EvaluationArguments,

@@ -15,7 +15,7 @@ import { scaledModel } from '../eval/scaled_model.js';
 import type { EvaluationContext } from '../eval/task.js';
 import type { Gpu } from '../gpu/device.js';
 import { openGpu } from '../node.js';
-import { Progress } from '../train/progress.js';
+import { Progress } from '../io/progress.js';
 import {
   describeVit,
   findModel,

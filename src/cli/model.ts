@@ -8,7 +8,7 @@ import { type LoadedModel, loadModel, locateModel, type ModelHints, type ModelPl
 import type { Gpu } from '../gpu/device.js';
 import type { Storage } from '../gpu/tensor.js';
 import { loadConfig, type ResolvedConfig } from '../train/config.js';
-import { Progress } from '../train/progress.js';
+import { Progress } from '../io/progress.js';
 import { vitConfig } from '../train/ssl_config.js';
 
 export { openLabelled } from '../eval/labelled_pair.js';

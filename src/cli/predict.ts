@@ -27,7 +27,7 @@ import { writeFileAtomic } from '../io/atomic.js';
 import { GeoTiff } from '../io/geotiff.js';
 import { encodeNpy } from '../io/npy.js';
 import { openGpu } from '../node.js';
-import { Progress } from '../train/progress.js';
+import { Progress } from '../io/progress.js';
 import { describeVit, findModel, type ModelArguments, openModel, positiveInteger, required } from './model.js';
 import { oneOf } from './pixel_options.js';
 

@@ -13,7 +13,7 @@ import type { Checkpoint } from '../train/checkpoint.js';
 import { type ConfigSources, loadConfig, type PartialConfig, type ResolvedConfig } from '../train/config.js';
 import { isDistillation } from '../train/distillation.js';
 import { KnnMonitor } from '../train/knn_monitor.js';
-import { formatDuration, Progress, shortNumber } from '../train/progress.js';
+import { formatDuration, Progress, shortNumber } from '../io/progress.js';
 import { checkTrainingFits, planTraining } from '../train/plan.js';
 import { prepareResume, type RunOptions, type TrainResult, trainTogether } from '../train/trainer.js';
 import { commonCheckpoint, studentFolders } from '../train/student_folders.js';

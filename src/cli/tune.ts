@@ -17,7 +17,7 @@ import { writeFileAtomic } from '../io/atomic.js';
 import { openGpu } from '../node.js';
 import { ParameterStore } from '../tensor/parameters.js';
 import { loadConfig } from '../train/config.js';
-import { formatDuration } from '../train/progress.js';
+import { formatDuration } from '../io/progress.js';
 import { sslConfig, vitConfig } from '../train/ssl_config.js';
 import { positiveInteger, storageNamed } from './model.js';
 

@@ -3,7 +3,7 @@
 import type { RgbImage } from '../data/picture.js';
 import { classColour, escapeXml } from '../eval/viz/drawing.js';
 import { dataUrl, tiled } from '../eval/viz/thumbnails.js';
-import { htmlPage, pageHeader } from '../train/page.js';
+import { htmlPage, pageHeader } from '../io/page.js';
 
 export interface ShownNeighbour {
   readonly name: string;

@@ -11,7 +11,7 @@ import { featureMap, MAP_NEIGHBOURS } from '../eval/viz/feature_map.js';
 import { spread } from '../eval/viz/frames.js';
 import { shrunk } from '../eval/viz/thumbnails.js';
 import { writeFileAtomic } from '../io/atomic.js';
-import { Progress } from '../train/progress.js';
+import { Progress } from '../io/progress.js';
 import { findModel, type ModelArguments, PictureProgress, positiveInteger, required } from './model.js';
 import { type MapPoint, mapPage } from './viz_pages.js';
 import { describeSession, finish, numberBetween, openFolder, sessionFacts, withModel } from './viz_session.js';

@@ -3,9 +3,9 @@
  * sets the models side by side. One file each; charts are inline SVG, pictures lie inside the page, nothing is loaded.
  */
 
-import { htmlPage, pageHeader, section } from '../train/page.js';
-import { escapeHtml } from '../train/plot.js';
-import { formatDuration } from '../train/progress.js';
+import { htmlPage, pageHeader, section } from '../io/page.js';
+import { escapeHtml } from '../io/plot.js';
+import { formatDuration } from '../io/progress.js';
 import { FIGURE_STYLE, figureHtml, intervalChart } from './figure_charts.js';
 import { marginText, metricHeading, metricsOf, metricText, valueText } from './report_text.js';
 import type { EvaluationReport, Margin, Metric, ModelResult } from './result.js';

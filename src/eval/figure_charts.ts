@@ -5,7 +5,7 @@
  */
 
 import sharp from 'sharp';
-import { escapeHtml, tickLabel, ticks } from '../train/plot.js';
+import { escapeHtml, tickLabel, ticks } from '../io/plot.js';
 import { metricHeading, metricText, valueText } from './report_text.js';
 import type { Figure, Metric, ModelResult, Picture } from './result.js';
 

@@ -42,7 +42,7 @@ const SMALL = {
     koleo_loss_weight: 0.03,
   },
   // Off: +19 and +22; 0.3 on a quarter of the crops: +18; the official 1 on half of them: +13 to +23. No clear difference in so
-  // short a run, and a sixth of a step saved; patch features are then by-products of the CLS loss. SMALL_LONG turns it on.
+  // short a run; patch features are then by-products of the CLS loss. SMALL_LONG turns it on.
   ibot: { loss_weight: 0, mask_sample_probability: 0 },
   train: { batch_size_per_gpu: 64, centering: 'sinkhorn_knopp' },
   // Branches that start at full strength: with 1e-5 all pictures have the same features at first, and the teacher is uniform.

@@ -5,9 +5,9 @@
 import sharp from 'sharp';
 import { writeFileAtomic } from '../io/atomic.js';
 import { METRICS, type MetricName, type MetricsRecord } from './metrics.js';
-import { htmlPage, pageHeader, section, table } from './page.js';
-import { type Chart, escapeHtml, lineChart, MAX_SERIES } from './plot.js';
-import { formatDuration, shortNumber } from './progress.js';
+import { htmlPage, pageHeader, section, table } from '../io/page.js';
+import { type Chart, escapeHtml, lineChart, MAX_SERIES } from '../io/plot.js';
+import { formatDuration, shortNumber } from '../io/progress.js';
 
 /** A picture as bytes: `[height, width, 3]`, RGB, C order. */
 export interface RgbPicture {

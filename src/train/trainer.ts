@@ -39,7 +39,7 @@ import { configKeys, configToYaml, loadConfig, type ResolvedConfig, valueAt } fr
 import { isDistillation } from './distillation.js';
 import type { KnnMonitor, KnnTop1 } from './knn_monitor.js';
 import { type MetricsRecord, MetricsWriter, readMetrics } from './metrics.js';
-import type { Progress } from './progress.js';
+import type { Progress } from '../io/progress.js';
 import { type KnnTable, type ReportData, writeReport } from './report.js';
 import { firstCrops, patchPictures } from './run_pictures.js';
 import { cropSettings, maskSettings } from './ssl_config.js';

@@ -1,7 +1,7 @@
 /** The report: one file that asks for nothing, says what it was given, and trusts no text. */
 import test from 'tape';
 import { configToYaml, loadConfig } from '../../src/train/config.js';
-import { lineChart, ticks } from '../../src/train/plot.js';
+import { lineChart, ticks } from '../../src/io/plot.js';
 import { type ReportData, reportHtml } from '../../src/train/report.js';
 
 const picture = (width: number, height: number) => ({

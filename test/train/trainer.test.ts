@@ -5,7 +5,7 @@ import { DataError, UsageError, WebdinoError } from '../../src/errors.js';
 import { encodeSafetensors, readSafetensors } from '../../src/io/safetensors.js';
 import { loadConfig } from '../../src/train/config.js';
 import { METRICS, readMetrics } from '../../src/train/metrics.js';
-import { Progress } from '../../src/train/progress.js';
+import { Progress } from '../../src/io/progress.js';
 import { checkTrainingFits, planTraining } from '../../src/train/plan.js';
 import { train } from '../../src/train/trainer.js';
 import { testGpu } from '../fixture.js';

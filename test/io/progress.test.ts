@@ -1,6 +1,6 @@
 /** The progress line on a terminal, in a pipe, and quiet, with a clock of the test's own. */
 import test from 'tape';
-import { formatDuration, Progress, shortNumber } from '../../src/train/progress.js';
+import { formatDuration, Progress, shortNumber } from '../../src/io/progress.js';
 
 function recorder(isTTY: boolean) {
   const written: string[] = [];
