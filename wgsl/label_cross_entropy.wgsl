@@ -6,6 +6,7 @@
 // A workgroup owns ROWS rows, LANES invocations each, and reads them three times.
 // FLOPs: 12 C a row, 7 C without gradient. Bytes: those of the logits, of their gradient, and 16 a row.
 // include lib/rows.wgsl
+// include lib/row_max.wgsl
 struct Sizes {
   rows: u32,
   heads: u32,
@@ -21,24 +22,6 @@ struct Sizes {
 @group(0) @binding(3) var<storage, read_write> rank: array<u32>;
 @group(0) @binding(SIZES) var<storage, read> sizes: Sizes;
 const ONES = vec4<f32>(1.0);
-
-// As row_sum: every invocation must call it.
-fn row_max(index: u32, value: f32) -> f32 {
-  if (LANES == 1) {
-    return value;
-  }
-  row_scratch[index] = value;
-  for (var step: u32 = LANES / 2u; step > 0u; step /= 2u) {
-    workgroupBarrier();
-    if (index % LANES < step) {
-      row_scratch[index] = max(row_scratch[index], row_scratch[index + step]);
-    }
-  }
-  workgroupBarrier();
-  let result = row_scratch[index - index % LANES];
-  workgroupBarrier();
-  return result;
-}
 
 fn classes_of(q: u32) -> vec4<u32> {
   return 4u * q + vec4<u32>(0u, 1u, 2u, 3u);

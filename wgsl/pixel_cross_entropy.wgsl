@@ -3,6 +3,7 @@
 // log of the sum of exp(z - maximum) for the gradient. A workgroup owns ROWS rows, LANES invocations share one and read it
 // twice, the second time from the caches. FLOPs: 5 a logit. Bytes: 4 a logit, 20 a row.
 // include lib/rows.wgsl
+// include lib/row_max.wgsl
 struct Sizes {
   rows: u32,
   classes: u32,
@@ -12,24 +13,6 @@ struct Sizes {
 @group(0) @binding(2) var<storage, read_write> terms: array<f32>;
 @group(0) @binding(3) var<storage, read_write> statistics: array<vec2<f32>>;
 @group(0) @binding(4) var<storage, read> sizes: Sizes;
-
-// As row_sum: every invocation must call it.
-fn row_max(index: u32, value: f32) -> f32 {
-  if (LANES == 1) {
-    return value;
-  }
-  row_scratch[index] = value;
-  for (var step: u32 = LANES / 2u; step > 0u; step /= 2u) {
-    workgroupBarrier();
-    if (index % LANES < step) {
-      row_scratch[index] = max(row_scratch[index], row_scratch[index + step]);
-    }
-  }
-  workgroupBarrier();
-  let result = row_scratch[index - index % LANES];
-  workgroupBarrier();
-  return result;
-}
 
 @compute @workgroup_size(ROW_THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,

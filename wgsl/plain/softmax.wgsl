@@ -1,6 +1,7 @@
 // p = softmax s for R rows of L scores. A workgroup owns ROWS rows, LANES invocations each, and reads them twice.
 // FLOPs: 7 R L. Bytes: 8 R L.
 // include lib/rows.wgsl
+// include lib/row_max.wgsl
 struct Sizes {
   R: u32,
   L: u32,
@@ -8,24 +9,6 @@ struct Sizes {
 @group(0) @binding(0) var<storage, read> s: array<f32>;
 @group(0) @binding(1) var<storage, read_write> p: array<f32>;
 @group(0) @binding(2) var<storage, read> sizes: Sizes;
-
-// As row_sum: every invocation must call it.
-fn row_max(index: u32, value: f32) -> f32 {
-  if (LANES == 1) {
-    return value;
-  }
-  row_scratch[index] = value;
-  for (var step: u32 = LANES / 2u; step > 0u; step /= 2u) {
-    workgroupBarrier();
-    if (index % LANES < step) {
-      row_scratch[index] = max(row_scratch[index], row_scratch[index + step]);
-    }
-  }
-  workgroupBarrier();
-  let result = row_scratch[index - index % LANES];
-  workgroupBarrier();
-  return result;
-}
 
 @compute @workgroup_size(ROW_THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
