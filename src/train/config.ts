@@ -323,7 +323,8 @@ export function scaledLearningRate(config: ResolvedConfig, worldSize = 1): numbe
  */
 export function configToYaml(config: ResolvedConfig): string {
   const document = new Document(config);
-  document.commentBefore = ' webdino configuration, resolved. Run it again: webdino train <this file>';
+  const verb = config.distill.teacher === '' ? 'train' : 'distill';
+  document.commentBefore = ` webdino configuration, resolved. Run it again: webdino ${verb} --config <this file>`;
   visit(document, {
     Seq(_, node) {
       node.flow = true;
