@@ -59,7 +59,12 @@ function columnTiles(variant: 'mma' | 'mma-narrow'): gemmMma.ColumnTiles {
 /** Rows and columns of the result that a workgroup owns. */
 function tileOf(variant: GemmVariant, params: GemmParams, caps: Capabilities): readonly [number, number] {
   if (variant === 'mma' || variant === 'mma-narrow') return gemmMma.tile(params, caps, columnTiles(variant));
-  return [variant === 'direct' ? 8 : 64, 64];
+  return variant === 'direct' ? [2 * directLanes(caps), 32] : [64, 64];
+}
+
+/** Lanes that share what they load of a in `direct`: as many as every subgroup has for sure. */
+function directLanes(caps: Capabilities): 4 | 8 {
+  return caps.subgroupMinSize >= 8 ? 8 : 4;
 }
 
 /** The most parts that K may be cut into; shorter ones are all overhead. */
@@ -159,7 +164,7 @@ export function plan(params: GemmParams, caps: Capabilities): KernelPlan {
         : ['lib/gemm_operands_ragged.wgsl'];
   return {
     shader: variant === 'direct' ? 'gemm_direct.wgsl' : 'gemm.wgsl',
-    prelude,
+    prelude: variant === 'direct' ? { ...prelude, LANES: directLanes(caps) } : prelude,
     includes: [...includes, ...operandIncludes],
     parameters: [M, N, K, alignUp(Math.ceil(K / parts), 16)],
     grid: [Math.ceil(N / columns), Math.ceil(M / rows), parts],

@@ -4,7 +4,7 @@
  * Each C minimises C Σ cross-entropy + 1/2 |W|², the intercepts free, as scikit-learn and cuML define it (of two classes, over
  * one vector of weights: the difference of two). All C see the same rows, so their weights are stacked and a step of all is two
  * wide gemms; L-BFGS keeps their vectors on the GPU (lbfgs_step.wgsl), and a line search for each reads a few numbers back.
- * A C that has converged leaves the batch.
+ * A C that has converged leaves the batch. C a decade apart start from zero, the others between their solutions.
  *
  * The features are centred and divided by one number, and the penalty is scaled to match: with free intercepts that changes
  * the way to the minimum, not the minimum. Everything is float32 but the sums of losses and the line search.
@@ -110,21 +110,85 @@ export async function fitLogistic(
     const models: LogisticModel[] = [];
     let done = 0;
     const ended = (): void => onProgress?.(++done);
-    for (let from = 0; from < strengths.length; from += most) {
-      const group = strengths.slice(from, from + most).map((c, i) => ({
-        c,
-        // Of two opposite vectors of weights, the penalty is that of their difference.
-        strength: ((classes.length === 2 ? 2 : 1) * scaling.scale ** 2) / (c * features.rows),
-        start: start?.[from + i],
-      }));
-      const limits = { maxIterations, tolerance };
-      const ends = await minimise(gpu, data, scaling, group, limits, ended);
-      models.push(...ends.map((end, i) => modelOf(end, group[i].c, classes, features, scaling, columns)));
+    const solve = async (members: readonly number[], starts: readonly (LogisticModel | undefined)[]): Promise<void> => {
+      for (let from = 0; from < members.length; from += most) {
+        const indices = members.slice(from, from + most);
+        const group = indices.map((member, i) => ({
+          // Of two opposite vectors of weights, the penalty is that of their difference.
+          strength: ((classes.length === 2 ? 2 : 1) * scaling.scale ** 2) / (strengths[member] * features.rows),
+          start: starts[from + i],
+        }));
+        const limits = { maxIterations, tolerance };
+        const ends = await minimise(gpu, data, scaling, group, limits, ended);
+        ends.forEach((end, i) => {
+          models[indices[i]] = modelOf(end, strengths[indices[i]], classes, features, scaling, columns);
+        });
+      }
+    };
+    if (start) await solve([...strengths.keys()], start);
+    else {
+      for (const wave of wavesOf(strengths)) {
+        await solve(
+          wave.map(({ member }) => member),
+          wave.map(({ member, neighbours }) =>
+            between(
+              strengths[member],
+              neighbours.map((solved) => models[solved]),
+            ),
+          ),
+        );
+      }
     }
     return models;
   } finally {
     data.dispose();
   }
+}
+
+/** A strength of a wave, and the nearest ones of earlier waves, below and above; none in the first wave. */
+interface WaveMember {
+  readonly member: number;
+  readonly neighbours: readonly [below: number, above: number] | readonly [];
+}
+
+/** Strengths of the first wave, which start from zero, are about this factor apart. */
+const FIRST_GAP = 10;
+
+/**
+ * Strengths in waves: some a decade apart, then each time those in the middle of what is left. Weights change smoothly along
+ * the path of C, so a start between two near solutions saves most of the steps, and batches are still wide.
+ */
+export function wavesOf(strengths: readonly number[]): WaveMember[][] {
+  const order = [...strengths.keys()].sort((a, b) => strengths[a] - strengths[b]);
+  const last = order.length - 1;
+  const first = [0];
+  for (let place = 1; place <= last; place++) {
+    const next = place === last ? Infinity : strengths[order[place + 1]];
+    // A hair more, because powers of ten are rounded.
+    if (next > FIRST_GAP * 1.001 * strengths[order[first.at(-1)!]]) first.push(place);
+  }
+  const waves = [first.map((place): WaveMember => ({ member: order[place], neighbours: [] }))];
+  let gaps = first.slice(1).map((above, i) => [first[i], above]);
+  for (;;) {
+    gaps = gaps.filter(([below, above]) => above - below > 1);
+    if (gaps.length === 0) return waves;
+    const middles = gaps.map(([below, above]) => [below, (below + above) >> 1, above]);
+    waves.push(
+      middles.map(([below, middle, above]) => ({ member: order[middle], neighbours: [order[below], order[above]] })),
+    );
+    gaps = middles.flatMap(([below, middle, above]) => [
+      [below, middle],
+      [middle, above],
+    ]);
+  }
+}
+
+/** A start for strength c: on the line between two models in log c. */
+function between(c: number, [below, above]: readonly LogisticModel[]): LogisticModel | undefined {
+  if (!above || below.c === above.c) return below; // None, or strengths given twice.
+  const share = Math.log(c / below.c) / Math.log(above.c / below.c);
+  const mix = (a: Float64Array, b: Float64Array): Float64Array => a.map((value, i) => value + share * (b[i] - value));
+  return { ...below, weights: mix(below.weights, above.weights), bias: mix(below.bias, above.bias) };
 }
 
 function checkProblem({ features, labels }: LogisticProblem, strengths: readonly number[]): void {
