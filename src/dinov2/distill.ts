@@ -30,6 +30,8 @@ export interface FrozenTeacherConfig
     'batch' | 'globalSize' | 'centering' | 'centerMomentum' | 'lossTileBytes' | 'dtype' | 'pixels'
   > {
   readonly network: NetworkConfig;
+  /** Whether a student takes the patch loss; if none does, one patch stands in for all. Default: true. */
+  readonly patchLoss?: boolean;
 }
 
 /** What changes from step to step. */
@@ -50,7 +52,7 @@ export class FrozenTeacher {
   readonly outputs: {
     /** [2B, K] */
     readonly cls: Tensor;
-    /** [2B · N, bottleneck], in the storage of activations. */
+    /** [2B · N or 1, bottleneck], in the storage of activations. */
     readonly patches: Tensor;
     /** [K]: what is taken from the logits of the patches. */
     readonly patchCenter: Tensor;
@@ -61,10 +63,10 @@ export class FrozenTeacher {
     readonly gpu: Gpu,
     readonly config: FrozenTeacherConfig,
   ) {
-    const { network, batch, globalSize, pixels, dtype = 'f32' } = config;
+    const { network, batch, globalSize, pixels, dtype = 'f32', patchLoss = true } = config;
     const { vit, dinoHead } = network;
     const patchHead = network.ibotHead ?? dinoHead;
-    const patches = 2 * batch * (globalSize / vit.patchSize) ** 2;
+    const patches = patchLoss ? 2 * batch * (globalSize / vit.patchSize) ** 2 : 1;
     this.weights = new ParameterStore(gpu, 'frozen teacher', networkParameters(network));
     if (dtype === 'f16') this.weights.makeHalf();
     this.centers = new ParameterStore(gpu, 'centers', centerParameters(network));
@@ -94,11 +96,11 @@ export class FrozenTeacher {
     };
     const sequences = [{ count: crops.count, length: 1 + vit.registers + (globalSize / vit.patchSize) ** 2 }];
     const clsRows = Uint32Array.from(tokenRows(sequences, 0, 0));
-    const allPatches = patchRows(vit, sequences, 0);
-    const index = ibotHead ? allPatches : [...clsRows, ...allPatches];
+    const lossPatches = patchRows(vit, sequences, 0).slice(0, outputs.patches.rows);
+    const index = ibotHead ? lossPatches : [...clsRows, ...lossPatches];
     const { cls, patches } = recordTeacherFeatures(graph, { ...network, backbone: weights, heads: weights }, crops, {
       cls: clsRows,
-      patches: allPatches.length,
+      patches: lossPatches.length,
       index: program.constant('teacher rows', [index.length], Uint32Array.from(index)),
     });
     const temperature = program.input('teacher temperature', [1]);
@@ -106,7 +108,7 @@ export class FrozenTeacher {
 
     const { features } = patches;
     const from = patches.range?.from ?? 0;
-    const copy = { rows: allPatches.length, columns: features.columns, from, to: 0, storage: features.storage };
+    const copy = { rows: lossPatches.length, columns: features.columns, from, to: 0, storage: features.storage };
     program.dispatch(copyRows.plan(copy), [features, outputs.patches]);
     const logits = prototypeLogits(program, { ...patches, tileBytes: lossTileBytes });
     let center = centers.get(CENTER.patches);
@@ -156,7 +158,7 @@ export class FrozenTeacher {
   }
 }
 
-/** A student of a frozen teacher; `masks` of its steps are those of `everyPatch`. */
+/** A student of a frozen teacher; `masks` of its steps are those of `everyPatch`, or none without a patch loss. */
 export interface DistillConfig extends SslConfig {
   readonly frozen: FrozenTeacher;
 }
@@ -203,7 +205,7 @@ function fitting(config: DistillConfig): DistillConfig {
     ['kind of pixels', step.pixels, config.pixels],
     ['DINO prototypes', network.dinoHead.prototypes, config.dinoHead.prototypes],
     ['iBOT prototypes', network.ibotHead?.prototypes, config.ibotHead?.prototypes],
-    ['patches in the loss', 2 * step.batch * (step.globalSize / network.vit.patchSize) ** 2, config.maskUpperbound],
+    ['patches in the loss', config.frozen.outputs.patches.rows, config.maskUpperbound],
     ['drop path rate', 0, config.dropPathRate],
   ];
   for (const [what, teacher, student] of pairs) {

@@ -420,7 +420,7 @@ class Run {
     const { config, trainer } = this;
     const settings = maskSettings(config);
     const patches = settings.grid[0] * settings.grid[1];
-    if (trainer instanceof DistillTrainer) {
+    if (trainer instanceof DistillTrainer && trainer.config.frozen.config.patchLoss !== false) {
       this.allPatches ??= everyPatch(settings.batch2, patches);
       return this.allPatches;
     }

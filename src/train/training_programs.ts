@@ -46,9 +46,10 @@ export class TrainingPrograms {
       const trainer = new SslTrainer(gpu, { ...sslConfig(config), vit, frozenBackbone: backbone });
       return new TrainingPrograms(gpu, [trainer], undefined, files, backbone);
     }
-    const { globalSize, ...ssl } = sslConfig(config);
-    const frozen = new FrozenTeacher(gpu, { ...ssl, globalSize, network: teacherNetwork(files, config) });
-    const patches = 2 * ssl.batch * (globalSize / vit.patchSize) ** 2;
+    const patchLoss = configs.some(({ ibot }) => ibot.loss_weight > 0);
+    const network = teacherNetwork(files, config);
+    const frozen = new FrozenTeacher(gpu, { ...sslConfig(config), network, patchLoss });
+    const patches = frozen.outputs.patches.rows;
     const trainers = configs.map(
       (one) => new DistillTrainer(gpu, { ...sslConfig(one), dropPathRate: 0, maskUpperbound: patches, frozen }),
     );

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import test, { type Test } from 'tape';
 import { DistillTrainer, FrozenTeacher } from '../../src/dinov2/distill.js';
 import { clearStore } from '../../src/dinov2/initialize.js';
-import { everyPatch } from '../../src/dinov2/masking.js';
+import { collateFromMasks, everyPatch } from '../../src/dinov2/masking.js';
 import type { NetworkConfig } from '../../src/dinov2/network.js';
 import type { SslConfig, StepInput, StepLog } from '../../src/dinov2/ssl.js';
 import type { VitConfig } from '../../src/dinov2/vit.js';
@@ -139,14 +139,16 @@ interface Ways {
   readonly common?: Partial<Pick<SslConfig, 'dtype' | 'lossTileBytes'>>;
   /** One student each. */
   readonly students?: readonly Partial<SslConfig>[];
+  readonly patchLoss?: boolean;
 }
 
 /** A frozen teacher and students with the fixture's weights. */
-async function open({ centering, separateHead, common, students = [{}] }: Ways) {
+async function open({ centering, separateHead, common, students = [{}], patchLoss }: Ways) {
   const gpu = await testGpu();
   const network = networkOf(fixture.teacher, separateHead);
-  const frozen = new FrozenTeacher(gpu, { ...shared, ...common, centering, network });
-  const base = { ...studentConfig(separateHead), ...common, centering, frozen };
+  const frozen = new FrozenTeacher(gpu, { ...shared, ...common, centering, network, patchLoss });
+  const maskUpperbound = frozen.outputs.patches.rows;
+  const base = { ...studentConfig(separateHead), ...common, centering, frozen, maskUpperbound };
   const trainers = students.map((changes) => new DistillTrainer(gpu, { ...base, ...changes }));
   await frozen.compile();
   await fill(frozen.weights, seed + 1);
@@ -233,14 +235,18 @@ for (const expected of fixture.cases) {
   });
 }
 
+const noPatches = collateFromMasks(new Uint8Array(2 * batch * patches), patches, 1);
+
 async function runSteps(ways: Ways, steps = 3): Promise<{ logs: StepLog[][]; weights: Float32Array[] }> {
   const { frozen, trainers, dispose } = await open(ways);
   const micro = trainers[0].config.accumulate ?? 1;
   const logs: StepLog[][] = trainers.map(() => []);
   for (let step = 0; step < steps; step++) {
     for (let part = 0; part < micro; part++) {
-      frozen.run(stepInput(step));
-      for (const trainer of trainers) trainer.run(stepInput(step), part);
+      const input = stepInput(step);
+      frozen.run(input);
+      const masks = ways.patchLoss === false ? noPatches : input.masks;
+      for (const trainer of trainers) trainer.run({ ...input, masks }, part);
     }
     for (const [i, trainer] of trainers.entries()) logs[i].push(await trainer.log());
   }
@@ -270,6 +276,22 @@ test('students that share a teacher are each what they are alone, twice', async 
     sameBits(t, values, alone[i], `${which}: the same bits as alone`);
   });
 });
+
+for (const separateHead of [false, true]) {
+  test(`a patch loss of weight 0, ${separateHead ? 'two heads' : 'a shared head'}, can be left out`, async (t) => {
+    const ways = { centering: 'sinkhorn_knopp', separateHead, students: [{ ibotWeight: 0 }] } as const;
+    const [weightless] = (await runSteps(ways)).logs;
+    const [without] = (await runSteps({ ...ways, patchLoss: false })).logs;
+    for (const [step, log] of without.entries()) {
+      for (const term of ['dinoLocalLoss', 'dinoGlobalLoss', 'koleoLoss', 'featureDeviation'] as const) {
+        const [ours, theirs] = [log[term], weightless[step][term]];
+        t.ok(Math.abs(ours - theirs) <= 1e-4 * Math.abs(theirs), `step ${step}, ${term}: ${ours} for ${theirs}`);
+      }
+      t.equal(log.ibotLoss, 0, `step ${step}: nothing of patches`);
+      t.ok(weightless[step].ibotLoss > 0, `step ${step}: where they are looked at, there is something to see`);
+    }
+  });
+}
 
 function worstLoss(ours: readonly StepLog[], theirs: readonly StepLog[]): number {
   return Math.max(...ours.map((log, i) => Math.abs(log.totalLoss - theirs[i].totalLoss) / theirs[i].totalLoss));
