@@ -137,6 +137,8 @@ type Statistic = (sample: ArrayLike<number>) => number;
 
 interface NamedStatistic extends Pick<Metric, 'name' | 'unit' | 'better'> {
   readonly statistic: Statistic;
+  /** Grows with the noise of a draw, so that an interval from draws would lie above the value: it gets none. */
+  readonly biased?: true;
 }
 
 /** Mean of `hits` over a sample, in percent; pictures of -1 do not count. */
@@ -218,7 +220,7 @@ function statisticsOf(
     list.push(percent('real', percentOf(multiLabelHits(predictions, valid, 1))));
   }
   if (confidence) {
-    list.push({ name: 'ece', unit: '%', better: 'lower', statistic: calibrationError(confidence, hits) });
+    list.push({ name: 'ece', unit: '%', better: 'lower', statistic: calibrationError(confidence, hits), biased: true });
   }
   return list;
 }
@@ -273,18 +275,18 @@ export async function classificationReport(
   const everything = Uint32Array.from({ length: indices.length }, (_, i) => i);
   const judged = models.map(({ model, predictions, chosen }) => {
     const statistics = statisticsOf(predictions, request);
-    const values = statistics.map(({ statistic }) => bootstrapMetric(draws, statistic));
+    const values = statistics.map(({ statistic, biased }) => (biased ? undefined : bootstrapMetric(draws, statistic)));
     const metrics = statistics.map(
       ({ name, unit, better, statistic }, m): Metric => ({
         name,
         value: statistic(everything),
         unit,
         better,
-        interval: interval(values[m]),
+        ...(values[m] ? { interval: interval(values[m]) } : {}),
       }),
     );
     const result: ModelResult = { model: model.name, floor: model.floor, metrics, ...(chosen ? { chosen } : {}) };
-    return { result, headline: values[0] };
+    return { result, headline: values[0]! };
   });
   const [own, ...others] = judged;
   const margins: Margin[] = others.map(({ result, headline }) =>

@@ -148,7 +148,8 @@ test('classificationReport: metrics, margins, figures', async (t) => {
     t.deepEqual(values(second.metrics)[0], ['top1', 37.5]);
     t.deepEqual(first.chosen, { k: 10 });
     for (const { interval, value, name } of first.metrics) {
-      t.ok(interval![0] <= value + 1e-9 && value <= interval![1] + 13, `${name} [${interval}] about ${value}`);
+      if (name === 'ece') t.equal(interval, undefined, 'resampling adds to the error: no interval');
+      else t.ok(interval![0] <= value && value <= interval![1], `${name} [${interval}] about ${value}`);
     }
     t.equal(report.margins.length, 1);
     t.equal(report.margins[0].difference, 50);
