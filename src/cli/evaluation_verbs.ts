@@ -84,7 +84,7 @@ export function addEvaluationVerbs(program: Command): void {
   evaluationOptions(evaluate.command('finetune').description('The whole backbone trained under a linear head.'))
     .option('--iterations <n>', 'steps (30 passes, at least 300 and at most 20000)')
     .option('--train-batch <n>', 'pictures a step (64)')
-    .option('--lr <rate>', 'learning rate for 256 pictures a step (0.0005)')
+    .option('--lr <rate>', 'learning rate for 256 pictures a step (0.0005; 0.015 suits a network as narrow as 96)')
     .option('--layer-decay <f>', 'learning rate of a layer against the next (0.65; 0.75 beyond 12 blocks)')
     .option('--label-smoothing <f>', 'share of the target spread over all classes (0.1)')
     .option('--drop-path <f>', 'stochastic depth of the last block (0.1)')
