@@ -396,7 +396,7 @@ async function minimise(
         };
         if (first) {
           Object.assign(descent, { action: ACTIONS.start, value, loss, lowest: value });
-          descent.search.begin(value, steepness > 0 ? 1 / Math.sqrt(steepness) : 1);
+          descent.search.begin(value, steepness > 1 ? 1 / Math.sqrt(steepness) : 1);
           if (steepness === 0) await finish('trial', true);
           continue;
         }
