@@ -1,50 +1,15 @@
 // Softmax cross-entropy of R rows for GROUPS classifiers side by side (logits [R, PITCH], CLASSES columns a group), all with
 // the row's label: losses[r, g] f32 [R, LOSS_PITCH], and logits become their gradient, SCALE (p - onehot). Small losses keep
 // their digits: log(1 + others) where the label leads, and its gradient is minus the others' sum, never p - 1.
-// A workgroup owns THREADS / LANES pairs of row and group, LANES invocations each.
+// A workgroup owns ROWS pairs of row and group, LANES invocations each.
 // parameters: R, GROUPS, CLASSES, PITCH, LOSS_PITCH, SCALE (f32 bits). FLOPs: 6 R GROUPS CLASSES. Bytes: 8 R PITCH + 4 R.
 @group(0) @binding(0) var<storage, read_write> logits: array<f32>;
 @group(0) @binding(1) var<storage, read> labels: array<u32>;
 @group(0) @binding(2) var<storage, read_write> losses: array<f32>;
 @group(0) @binding(3) var<storage, read> parameters: array<u32>;
 
-const THREADS = 64u;
-var<workgroup> scratch: array<f32, THREADS>;
-
-// Every invocation of the workgroup must call these (they hold barriers); each lane gets its pair's result.
-fn pair_max(index: u32, value: f32) -> f32 {
-  if (LANES == 1) {
-    return value;
-  }
-  scratch[index] = value;
-  for (var step = LANES / 2u; step > 0u; step /= 2u) {
-    workgroupBarrier();
-    if (index % LANES < step) {
-      scratch[index] = max(scratch[index], scratch[index + step]);
-    }
-  }
-  workgroupBarrier();
-  let result = scratch[index - index % LANES];
-  workgroupBarrier();
-  return result;
-}
-
-fn pair_sum(index: u32, value: f32) -> f32 {
-  if (LANES == 1) {
-    return value;
-  }
-  scratch[index] = value;
-  for (var step = LANES / 2u; step > 0u; step /= 2u) {
-    workgroupBarrier();
-    if (index % LANES < step) {
-      scratch[index] += scratch[index + step];
-    }
-  }
-  workgroupBarrier();
-  let result = scratch[index - index % LANES];
-  workgroupBarrier();
-  return result;
-}
+// include lib/rows.wgsl
+// include lib/row_max.wgsl
 
 // log(1 + x) for x >= 0; below 1/16 by its series, whose next term is under a float32's rounding.
 fn log_one_plus(x: f32) -> f32 {
@@ -54,11 +19,11 @@ fn log_one_plus(x: f32) -> f32 {
   return log(1.0 + x);
 }
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(ROW_THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_index) index: u32) {
   let pairs = parameters[0] * parameters[1];
-  let pair = (group.y * groups.x + group.x) * (THREADS / LANES) + index / LANES;
+  let pair = (group.y * groups.x + group.x) * ROWS + index / LANES;
   let lane = index % LANES;
   let row = min(pair, pairs - 1u) / parameters[1];
   let member = min(pair, pairs - 1u) % parameters[1];
@@ -70,14 +35,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
   for (var c = lane; c < classes; c += LANES) {
     largest = max(largest, logits[first + c]);
   }
-  largest = pair_max(index, largest);
+  largest = row_max(index, largest);
   var others = 0.0;
   for (var c = lane; c < classes; c += LANES) {
     if (c != label) {
       others += exp(logits[first + c] - largest);
     }
   }
-  others = pair_sum(index, others);
+  others = row_sum(index, others);
   if (pair >= pairs) {
     return;
   }
